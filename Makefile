@@ -29,7 +29,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools dashboards \
-	endings usage-bench chaos distributed rolling ledger-cpu loadtest soak memory \
+	endings usage-bench chaos distributed rolling tls ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
 help:
@@ -181,6 +181,22 @@ try-openapi: install
 # Breaks the scripts in one place at a time: a test must catch every break.
 mutants: install
 	$(BIN)/python tests/limits/mutants.py
+
+# TLS with a Postgres and a Redis that speak it themselves: Debian's, unpacked and not installed.
+tls: litellm $(TOOLS)/tls/unpacked
+	LITEMAAS_TEST_SERVERS_SPEAK_TLS=1 LITEMAAS_PG_BIN=$$(echo $(CURDIR)/$(TOOLS)/tls/usr/lib/postgresql/*/bin) \
+		LITEMAAS_VALKEY_SERVER=$(CURDIR)/$(TOOLS)/tls/redis-server \
+		$(BIN)/python -m pytest tests/end_to_end/test_private_ca.py
+
+# Debian names Postgres's package by its version. What Redis's program does is by its name.
+$(TOOLS)/tls/unpacked:
+	@rm -rf $(TOOLS)/tls && mkdir -p $(TOOLS)/tls && cd $(TOOLS)/tls \
+		&& { postgres=$$(apt-cache depends postgresql | sed -n 's/.*Depends: \(postgresql-[0-9]*\)$$/\1/p') && test -n "$$postgres" \
+		&& apt-get download -q $$postgres redis-tools liblzf1 libjemalloc2 && for one in *.deb; do dpkg-deb -x $$one .; done; } \
+		|| { echo "Postgres and Redis could not be unpacked: make tls needs Debian's apt and its package lists." >&2; exit 1; }
+	@cd $(TOOLS)/tls && rm -f *.deb && ln -sf redis-check-rdb usr/bin/redis-server \
+		&& printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' "$$(echo $$PWD/usr/lib/*-linux-gnu)" $$PWD/usr/bin/redis-server \
+		> redis-server && chmod +x redis-server && touch unpacked
 
 # All gateways are restarted one after the other under STREAMS=200 open streams.
 rolling: install

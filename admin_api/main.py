@@ -137,7 +137,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     app.state.settings = settings
     app.state.litellm = LiteLLM(
-        urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file
+        urls=settings.litellm_urls, api_key=settings.litellm_api_key, tls=settings.tls("litellm")
     )
     app.state.identity_providers = IdentityProviders(settings)
     app.state.jwt_logins = JWTLogins(settings)
@@ -159,7 +159,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.database_url.get_secret_value(),
         size=settings.admin_pool_size,
         behind_pgbouncer=settings.pgbouncer,
-        ca_file=settings.database_ca_file,
+        tls=settings.tls("database"),
         name="litemaas-admin",
         replans=True,
         wait_s=POOL_WAIT_S,
@@ -241,6 +241,6 @@ async def _open_redis(settings: Settings) -> Scripts | None:
     if settings.redis_url is None:
         return None
     url = settings.redis_url.get_secret_value()
-    scripts = connect(url, (*SCRIPTS, CALL_RATE), timeout_s=2.0, ca_file=settings.redis_ca_file)
+    scripts = connect(url, (*SCRIPTS, CALL_RATE), timeout_s=2.0, tls=settings.tls("redis"))
     await scripts.open()
     return scripts

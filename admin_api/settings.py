@@ -27,6 +27,7 @@ from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_redis_url, postgres_url
 from gateway.web.env_settings import EnvSettings
 from gateway.web.listen_address import ListenAddress
+from gateway.web.tls_settings import TlsSettings
 
 MIN_TOKEN_LENGTH: Final = 32
 # Of LITEMAAS_METRICS_LISTEN. 9464 is the usual port of Prometheus exporters of OpenTelemetry.
@@ -50,7 +51,7 @@ class SettingsError(Exception):
     """All settings that are missing or not valid, in one message without values of secrets."""
 
 
-class _Settings(EnvSettings):
+class _Settings(TlsSettings):
     @classmethod
     def from_env(cls) -> Self:
         """Reads the environment. Raises SettingsError, which names all settings that are missing or not valid."""
@@ -66,6 +67,12 @@ class DatabaseSettings(_Settings):
     database_url: SecretStr = Field(description="Postgres, role of the app")
     owner_database_url: SecretStr | None = Field(default=None, description="Postgres, role of the owner: to migrate")
     database_ca_file: Path | None = Field(default=None, description="CA of Postgres's certificate")
+    database_cert_file: Path | None = Field(
+        default=None, description="client certificate for a Postgres that asks for one"
+    )
+    database_key_file: Path | None = Field(
+        default=None, description="its private key; none: it is in DATABASE_CERT_FILE"
+    )
     operator: str | None = Field(
         default=None, description="who runs the commands, as --as: e-mail address or id of a user, for the audit log"
     )
@@ -117,6 +124,8 @@ class CounterSettings(DatabaseSettings):
 
     redis_url: RedisURL = Field(description="Redis, for the state of limits")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
+    redis_cert_file: Path | None = Field(default=None, description="client certificate for a Redis that asks for one")
+    redis_key_file: Path | None = Field(default=None, description="its private key; none: it is in REDIS_CERT_FILE")
 
 
 class LiteLLMSettings(DatabaseSettings):
@@ -125,6 +134,10 @@ class LiteLLMSettings(DatabaseSettings):
     litellm_urls: tuple[str, ...] = Field(description="LiteLLM's addresses, separated by commas")
     litellm_api_key: SecretStr = Field(description="key that LiteMaaS sends to LiteLLM")
     litellm_ca_file: Path | None = Field(default=None, description="CA of LiteLLM's certificate")
+    litellm_cert_file: Path | None = Field(
+        default=None, description="client certificate for a LiteLLM that asks for one"
+    )
+    litellm_key_file: Path | None = Field(default=None, description="its private key; none: it is in LITELLM_CERT_FILE")
 
     @field_validator("litellm_urls", mode="before")
     @classmethod
@@ -210,6 +223,8 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
     gateway_ca_file: Path | None = Field(default=None, description="CA of the gateway's certificate")
     redis_url: RedisURL | None = Field(default=None, description="Redis, for the state of limits")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
+    redis_cert_file: Path | None = Field(default=None, description="client certificate for a Redis that asks for one")
+    redis_key_file: Path | None = Field(default=None, description="its private key; none: it is in REDIS_CERT_FILE")
     shutdown_delay_s: NonNegativeFloat = Field(
         default=0.0,
         description="how long a program that is to end still takes calls while it is not ready: longer than the "

@@ -21,7 +21,7 @@ from gateway.endpoints.allowed_fields import parse_opened
 from gateway.storage.urls import check_redis_url, postgres_url
 from gateway.web.addresses import parse_networks
 from gateway.web.cors import ANY, parse_origins
-from gateway.web.env_settings import EnvSettings
+from gateway.web.tls_settings import TlsSettings
 
 # Of the extra `otel`.
 TRACE_PACKAGES: Final = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")
@@ -31,7 +31,7 @@ class SettingsError(Exception):
     """What is missing or wrong, all in one message, no value of a secret in it."""
 
 
-class Settings(EnvSettings):
+class Settings(TlsSettings):
     """`LITEMAAS_…` variables."""
 
     database_url: SecretStr = Field(description="Postgres, role of the app")
@@ -39,16 +39,22 @@ class Settings(EnvSettings):
         None, description="Postgres for notifications, where DATABASE_URL is a PgBouncer"
     )
     database_ca_file: Path | None = Field(None, description="CA of Postgres's certificate")
+    database_cert_file: Path | None = Field(None, description="client certificate for a Postgres that asks for one")
+    database_key_file: Path | None = Field(None, description="its private key; none: it is in DATABASE_CERT_FILE")
     database_pool_size: PositiveInt = Field(5, description="connections to Postgres a worker")
     pgbouncer: bool = Field(False, description="DATABASE_URL is a PgBouncer: no prepared statements")
     redis_url: SecretStr = Field(
-        description="redis://, rediss://, redis+sentinel://host:port,…/primary or redis+cluster://host:port"
+        description="redis://, redis+sentinel://host:port,…/primary or redis+cluster://host:port; with rediss for TLS"
     )
     redis_ca_file: Path | None = Field(None, description="CA of Redis's certificate")
+    redis_cert_file: Path | None = Field(None, description="client certificate for a Redis that asks for one")
+    redis_key_file: Path | None = Field(None, description="its private key; none: it is in REDIS_CERT_FILE")
     redis_timeout_s: PositiveFloat = Field(2.0, description="longest wait for Redis's answer")
     litellm_urls: tuple[str, ...] = Field(description="LiteLLM's addresses, commas between")
     litellm_api_key: SecretStr = Field(description="the key LiteLLM takes from the gateway")
     litellm_ca_file: Path | None = Field(None, description="CA of LiteLLM's certificate")
+    litellm_cert_file: Path | None = Field(None, description="client certificate for a LiteLLM that asks for one")
+    litellm_key_file: Path | None = Field(None, description="its private key; none: it is in LITELLM_CERT_FILE")
     key_peppers: SecretStr = Field(
         description="1:<64 hex digits>; more versions after commas, the highest makes new keys"
     )
@@ -224,5 +230,6 @@ def explain(error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False):
         name = "LITEMAAS_" + "_".join(str(part) for part in problem["loc"]).upper()
         said = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
-        lines.append(f"  {name}: {said}")
+        # A rule about several settings names them itself.
+        lines.append(f"  {name}: {said}" if problem["loc"] else f"  {said}")
     return "These settings are missing or wrong:\n" + "\n".join(sorted(lines))

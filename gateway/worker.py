@@ -73,7 +73,7 @@ def _open_pool(settings: Settings) -> Pool:
         settings.database_url.get_secret_value(),
         size=settings.database_pool_size,
         behind_pgbouncer=settings.pgbouncer,
-        ca_file=settings.database_ca_file,
+        tls=settings.tls("database"),
         name="litemaas-gateway",
     )
 
@@ -98,9 +98,7 @@ class Worker:
         self.tracing = _new_tracing(settings)
         self.pool = _open_pool(settings)
         listen_url = settings.listen_database_url or settings.database_url
-        self.changes = Changes(
-            self.pool, listen_url.get_secret_value(), self._invalidate, ca_file=settings.database_ca_file
-        )
+        self.changes = Changes(self.pool, listen_url.get_secret_value(), self._invalidate, tls=settings.tls("database"))
         self.model_prices = ModelPrices(self.pool, max_named=settings.metrics_models)
         self.tallies = Tallies()
         self.keys = KeyCache(
@@ -113,7 +111,7 @@ class Worker:
             settings.redis_url.get_secret_value(),
             SCRIPTS,
             timeout_s=settings.redis_timeout_s,
-            ca_file=settings.redis_ca_file,
+            tls=settings.tls("redis"),
             on_connect=self._record_redis_run,
         )
         self.counters = Counters(self.scripts, self.tallies.script)
@@ -220,11 +218,11 @@ class Worker:
             first_byte_s=settings.first_byte_timeout_s,
             idle_s=settings.idle_timeout_s,
         )
-        key, ca_file = settings.litellm_api_key.get_secret_value(), settings.litellm_ca_file
+        key, tls = settings.litellm_api_key.get_secret_value(), settings.tls("litellm")
         connections = settings.upstream_connections
         self.upstream = UpstreamPool(
             [
-                Upstream(url, api_key=key, timeouts=timeouts, connections=connections, ca_file=ca_file)
+                Upstream(url, api_key=key, timeouts=timeouts, connections=connections, tls=tls)
                 for url in settings.litellm_urls
             ]
         )

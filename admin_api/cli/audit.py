@@ -119,7 +119,7 @@ def prune_(before: Annotated[str, moment_option(help="At least 90 days ago.")], 
         raise invalid("before", f"Audit rows must be kept for at least {audit.KEPT.days} days.")
 
     async def run() -> int:
-        connection = await postgres.connect(owner_url, ca_file=settings.database_ca_file, name="litemaas-cli")
+        connection = await postgres.connect(owner_url, tls=settings.tls("database"), name="litemaas-cli")
         try:
             await name_operator(connection, settings.operator)
             async with connection.transaction():

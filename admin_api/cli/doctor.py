@@ -82,12 +82,12 @@ def read_deployment() -> "Deployment":
         unreadable=unreadable,
         database=database
         and Database(
-            app_url=database.database_url, owner_url=database.owner_database_url, ca_file=database.database_ca_file
+            app_url=database.database_url, owner_url=database.owner_database_url, tls=database.tls("database")
         ),
         peppers=keys and keys.peppers,
-        redis=redis and Redis(url=redis.redis_url, ca_file=redis.redis_ca_file),
+        redis=redis and Redis(url=redis.redis_url, tls=redis.tls("redis")),
         litellm=litellm
-        and LiteLLM(urls=litellm.litellm_urls, api_key=litellm.litellm_api_key, ca_file=litellm.litellm_ca_file),
+        and LiteLLM(urls=litellm.litellm_urls, api_key=litellm.litellm_api_key, tls=litellm.tls("litellm")),
         admin=None if admin is None else _admin_program(admin),
         machine=gateway and _machine(gateway),
         metrics_urls=_metrics_urls(is_admin=is_admin, is_gateway=is_gateway),

@@ -25,4 +25,6 @@ def explain(error: BaseException) -> str:
         return f"{error.message} ({error.code})"
     if isinstance(error, SettingsError | MigrationError | EncryptionError):
         return str(error)
+    if isinstance(error, OSError) and failures.is_of_this_machine(error):
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}."
     return failures.explain(error) or f"Unexpected error: {type(error).__name__}: {error}"

@@ -100,7 +100,7 @@ def _act_on_counters(work: "Callable[[Pool, Counters], Awaitable[T]]") -> T:
 
     async def run(pool: "Pool") -> T:
         url = settings.redis_url.get_secret_value()
-        async with explanations.open_counters(url, ca_file=settings.redis_ca_file) as counters:
+        async with explanations.open_counters(url, tls=settings.tls("redis")) as counters:
             return await work(pool, counters)
 
     return act(run, settings)

@@ -37,7 +37,7 @@ def sync(
 ) -> None:
     """Read models and prices from LiteLLM. Exit code 1 if a part of it failed."""
     settings = environment.LiteLLMSettings.from_env()
-    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
+    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, tls=settings.tls("litellm"))
     report = act(lambda pool: sync_models(pool, operator(), litellm, accept_missing=accept_missing), settings)
     if report is None:
         raise RuntimeError("a sync that waits always ends with a report")
@@ -135,6 +135,6 @@ def syncs(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
 def health_(as_json: AsJSON = False) -> None:
     """Show which addresses of LiteLLM answer, and when its models were read."""
     settings = environment.LiteLLMSettings.from_env()
-    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
+    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, tls=settings.tls("litellm"))
     found = act(lambda pool: check_litellm(pool, operator(), litellm), settings)
     show_details(LiteLLMHealthView.model_validate(found), as_json=as_json)

@@ -55,7 +55,7 @@ def migrate(
         raise SettingsError("LITEMAAS_OWNER_DATABASE_URL is not set. Migrations need the owner role.")
 
     async def run() -> list[str]:
-        connection = await connect(owner.get_secret_value(), ca_file=settings.database_ca_file, name="litemaas-migrate")
+        connection = await connect(owner.get_secret_value(), tls=settings.tls("database"), name="litemaas-migrate")
         try:
             return await apply(connection, app_role=settings.app_role, phase=phase)
         finally:

@@ -41,7 +41,7 @@ def act(work: "Callable[[Pool], Awaitable[T]]", settings: "environment.DatabaseS
     async def run() -> T:
         url = database.database_url.get_secret_value()
         pool = postgres.new_pool(
-            url, size=1, behind_pgbouncer=database.pgbouncer, ca_file=database.database_ca_file, name="litemaas-cli"
+            url, size=1, behind_pgbouncer=database.pgbouncer, tls=database.tls("database"), name="litemaas-cli"
         )
         async with pool:
             if database.operator or context_value(OPERATOR):

@@ -21,7 +21,7 @@ MATCHES: Final = columns("at", "kind", "about", "request_id")
 def show_(as_json: AsJSON = False) -> None:
     """Show what waits for an admin, what is used today and now, and whether LiteLLM answers."""
     settings = environment.LiteLLMSettings.from_env()
-    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
+    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, tls=settings.tls("litellm"))
     state = act(lambda pool: show_system(pool, operator(), litellm, None, time_zone=time_zone()), settings)
     show_details(SystemView.of(state), as_json=as_json)
 

@@ -1,10 +1,8 @@
 """What a check of a deployment reads from Redis servers, each on a connection of its own. Nothing is changed."""
 
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from gateway.storage.redis.link import Address
-from gateway.storage.redis.urls import read_netloc
+from gateway.storage.redis.urls import client_options, read_netloc
+from gateway.tls import TlsFiles
 
 SENTINEL_PORT: Final = 26379
 # A digest of no script.
@@ -66,7 +65,7 @@ class ClusterState:
 class RedisServers:
     """The servers behind LITEMAAS_REDIS_URL."""
 
-    def __init__(self, url: str, *, ca_file: Path | None, timeout_s: float) -> None:
+    def __init__(self, url: str, *, tls: TlsFiles, timeout_s: float) -> None:
         parts = urlsplit(url)
         self.kind = parts.scheme.rpartition("+")[2] if "+" in parts.scheme else "single"
         self.is_tls = parts.scheme.startswith("rediss")
@@ -81,10 +80,9 @@ class RedisServers:
             "client_name": "litemaas-doctor",
             "decode_responses": True,
         }
-        self._options = self._sentinel_options | login
         if self.is_tls:
-            self._options |= {"ssl": True, "ssl_cert_reqs": ssl.CERT_REQUIRED}
-            self._options |= {"ssl_ca_certs": str(ca_file)} if ca_file else {}
+            self._sentinel_options |= client_options(tls)
+        self._options = self._sentinel_options | login
 
     async def read_server(self, address: Address) -> RedisServer:
         """Raises one of FAILED."""

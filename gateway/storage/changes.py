@@ -16,10 +16,9 @@ import structlog
 
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.postgres import connect
+from gateway.tls import NO_FILES, TlsFiles
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.storage.postgres import Connection, Pool
 
 log = structlog.get_logger(__name__)
@@ -51,11 +50,11 @@ class Changes:
         listen_url: str,
         invalidate: Callable[[str, tuple[int, ...]], None],
         *,
-        ca_file: "Path | None",
+        tls: TlsFiles = NO_FILES,
     ) -> None:
         self._pool = pool
         self._url = listen_url
-        self._ca_file = ca_file
+        self._tls = tls
         self._invalidate = invalidate
         self._channel = f"litemaas_heartbeat_{secrets.token_hex(8)}"
         self._heard_at = self._answered_at = NEVER
@@ -72,7 +71,7 @@ class Changes:
         while True:
             connection: Connection | None = None
             try:
-                connection = await connect(self._url, ca_file=self._ca_file, name="litemaas-changes")
+                connection = await connect(self._url, tls=self._tls, name="litemaas-changes")
                 ended = asyncio.Event()
                 connection.add_termination_listener(lambda _, ended=ended: ended.set())
                 await connection.add_listener("litemaas_changes", self._on_change)

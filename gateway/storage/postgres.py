@@ -1,12 +1,12 @@
 """The Postgres pool and its settings."""
 
-import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 
+from gateway.storage.failures import UNAVAILABLE
 from gateway.storage.postgres_hosts import PostgresHosts
+from gateway.tls import NO_FILES, TlsFiles
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -20,17 +20,21 @@ Executor: TypeAlias = "Connection | PoolConnectionProxy[asyncpg.Record]"
 CONNECT_S: Final = 5.0
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext | None:
-    """A context that trusts `ca_file` only, or None where the address's own settings decide."""
-    return ssl.create_default_context(cafile=str(ca_file)) if ca_file else None
+async def connect(url: str, *, tls: TlsFiles = NO_FILES, name: str = "litemaas") -> "Connection":
+    """One connection outside the pool. Without `tls` the address's own settings decide (sslmode, sslrootcert, …)."""
+    ssl, settings = tls.context() if tls else None, {"application_name": name}
+    return await _connected(PostgresHosts(), url, timeout=CONNECT_S, ssl=ssl, server_settings=settings)
 
 
-async def connect(url: str, *, ca_file: Path | None = None, name: str = "litemaas") -> "Connection":
-    """One connection outside the pool."""
-    settings = {"application_name": name}
-    connection: Connection = await PostgresHosts().connect(
-        url, timeout=CONNECT_S, ssl=tls_context(ca_file), server_settings=settings
-    )
+async def _connected(hosts: PostgresHosts, url: str, **settings: Any) -> "Connection":
+    """A connection that Postgres refuses is Postgres that is away, whatever its reason: a database that takes no
+    connections, or none of this role. Raises one of UNAVAILABLE."""
+    try:
+        connection: Connection = await hosts.connect(url, **settings)
+    except UNAVAILABLE:
+        raise
+    except asyncpg.PostgresError as exc:
+        raise asyncpg.CannotConnectNowError(str(exc)) from exc
     return connection
 
 
@@ -43,19 +47,24 @@ class BoundedPool(asyncpg.Pool):
     """Lends a connection within `wait_s`, or raises TimeoutError: while Postgres hangs, every caller would wait for all
     callers before it."""
 
-    def __init__(self, url: str, *, wait_s: float | None, **settings: Any) -> None:
+    def __init__(self, url: str, *, wait_s: float | None, tls: TlsFiles, **settings: Any) -> None:
         # Beside `settings`, what asyncpg.create_pool fills in.
         super().__init__(
             url,
-            connect=PostgresHosts().connect,  # type: ignore[arg-type]  # it names every argument of its own
             max_queries=50_000,
             max_inactive_connection_lifetime=300.0,
             loop=None,
             connection_class=asyncpg.Connection,
             record_class=asyncpg.Record,
+            connect=self._connect_once,  # type: ignore[arg-type]  # it names every argument of its own
             **settings,
         )
         self.wait_s = wait_s
+        self._tls, self._hosts = tls, PostgresHosts()
+
+    async def _connect_once(self, url: str, **settings: Any) -> Connection:
+        """By the certificates of now."""
+        return await _connected(self._hosts, url, ssl=self._tls.context() if self._tls else None, **settings)
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """As asyncpg's; `timeout` instead of `wait_s`."""
@@ -67,7 +76,7 @@ def new_pool(
     *,
     size: int,
     behind_pgbouncer: bool = False,
-    ca_file: Path | None = None,
+    tls: TlsFiles = NO_FILES,
     name: str = "litemaas",
     replans: bool = False,
     wait_s: float | None = None,
@@ -89,7 +98,7 @@ def new_pool(
         max_size=size,
         timeout=CONNECT_S,
         command_timeout=30,
-        ssl=tls_context(ca_file),
+        tls=tls,
         reset=_keep,
         statement_cache_size=0 if behind_pgbouncer else 256,
         # The ledger's largest is longer than asyncpg keeps by itself.

@@ -1,13 +1,12 @@
 """LiteLLM at one address. The rest of the gateway knows this interface, not the connections behind it."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
+from gateway.tls import NO_FILES, TlsFiles
 from gateway.upstream.connection import Connection
 from gateway.upstream.connections import Connections, Origin
 from gateway.upstream.failures import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
@@ -87,20 +86,18 @@ class Upstream:
     """LiteLLM at one address. Made inside a running loop; `close()` at the end."""
 
     def __init__(
-        self, url: str, *, api_key: str, timeouts: Timeouts, connections: int, ca_file: Path | None = None
+        self, url: str, *, api_key: str, timeouts: Timeouts, connections: int, tls: TlsFiles = NO_FILES
     ) -> None:
         self.url = url
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         parts = urlsplit(url)
-        tls: ssl.SSLContext | None = None
-        if parts.scheme == "https":
-            tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        context = tls.context if parts.scheme == "https" else None
         self._base_path = parts.path.rstrip("/")
         host = parts.netloc.rpartition("@")[2]
         self._fields = f"host: {host}\r\nauthorization: Bearer {api_key}\r\naccept-encoding: identity\r\n"
         self._request_lines: dict[tuple[str, str], str] = {}
-        origin = Origin(host=parts.hostname or "", port=parts.port or (443 if tls else 80), tls=tls)
+        origin = Origin(host=parts.hostname or "", port=parts.port or (443 if context else 80), tls=context)
         shortest_s = min(timeouts.first_byte_s, timeouts.idle_s)
         self._connections = Connections(origin, limit=connections, shortest_s=shortest_s)
         self._web_sockets = WebSockets(
@@ -109,7 +106,7 @@ class Upstream:
             connect_s=timeouts.connect_s,
             handshake_s=timeouts.first_byte_s,
             limit=connections,
-            tls=tls,
+            tls=context,
         )
 
     async def send(

@@ -114,7 +114,9 @@ class Connection(asyncio.Protocol):
             if exc is None and self._has_head and not self._has_length and self._failure is None:
                 self._is_complete = True
             else:
-                self.fail(UpstreamBroken(str(exc or "the connection was closed before the answer's end")))
+                broken = UpstreamBroken(str(exc or "the connection was closed before the answer's end"))
+                broken.__cause__ = exc
+                self.fail(broken)
         self._wake()
         self._resume_sending()
         # It holds this object's methods.

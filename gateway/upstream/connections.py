@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -36,11 +37,11 @@ UNACKNOWLEDGED_MS: Final = 30_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where to connect. `tls` is None for plain HTTP."""
+    """Where to connect. `tls` gives the context of the next connection; None for plain HTTP."""
 
     host: str
     port: int
-    tls: ssl.SSLContext | None
+    tls: Callable[[], ssl.SSLContext] | None
 
 
 def _new_socket(address: AddrInfoType) -> socket.socket:
@@ -178,7 +179,7 @@ class Connections:
                     _, connection = await self._loop.create_connection(
                         lambda: Connection(self._lost),
                         sock=made,
-                        ssl=origin.tls,
+                        ssl=origin.tls() if origin.tls else None,
                         server_hostname=origin.host if origin.tls else None,
                     )
                 except BaseException:

@@ -10,6 +10,7 @@ from typing import Final, Generic, Literal, TypeVar, get_args
 import structlog
 
 from gateway.domain.breaker import Breaker
+from gateway.tls import cure_tls
 from gateway.upstream.client import Answer, Body, Upstream
 from gateway.upstream.failures import UpstreamBroken, UpstreamRefused, UpstreamSilent, UpstreamUnreachable
 from gateway.upstream.websocket import UpstreamWebSocket
@@ -100,7 +101,7 @@ class UpstreamPool:
         except (UpstreamUnreachable, UpstreamBroken, UpstreamSilent) as failure:
             server.failures[CAUSES[type(failure)]] += 1
             if not isinstance(failure, UpstreamSilent):
-                self._failed(server, str(failure))
+                self._failed(server, str(failure), cure_tls(failure, "LITEMAAS_LITELLM"))
             raise
         except UpstreamRefused as refused:
             server.answers[min(refused.status // 100, 9)] += 1
@@ -115,11 +116,11 @@ class UpstreamPool:
             server.probe_pause_s = PROBE_S
         return opened
 
-    def _failed(self, server: Server, cause: str) -> None:
+    def _failed(self, server: Server, cause: str, cure: str | None = None) -> None:
         was_open = server.breaker.is_open
         server.breaker.failed(monotonic())
         if server.breaker.is_open and not was_open:
-            log.warning("upstream_left_out", url=server.upstream.url, cause=cause)
+            log.warning("upstream_left_out", url=server.upstream.url, cause=cause, **({"cure": cure} if cure else {}))
             server.probe_at = monotonic() + server.probe_pause_s * _jitter()
             # Its health route may answer while its calls fail: then callers meet it ever more rarely.
             server.probe_pause_s = min(2 * server.probe_pause_s, MAX_PROBE_PAUSE_S)

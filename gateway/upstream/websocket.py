@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,7 +68,14 @@ class WebSockets:
     """Opens WebSockets at one address. Made inside a running loop."""
 
     def __init__(
-        self, url: str, *, api_key: str, connect_s: float, handshake_s: float, limit: int, tls: ssl.SSLContext | None
+        self,
+        url: str,
+        *,
+        api_key: str,
+        connect_s: float,
+        handshake_s: float,
+        limit: int,
+        tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self._url = url
         self._authorization = {"authorization": f"Bearer {api_key}"}
@@ -81,7 +88,7 @@ class WebSockets:
 
     def _open_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._limit, ssl=self._tls or True, ttl_dns_cache=30),
+            connector=aiohttp.TCPConnector(limit=self._limit, ttl_dns_cache=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
             skip_auto_headers=("User-Agent", "Accept"),
@@ -96,6 +103,7 @@ class WebSockets:
                 socket = await self._session.ws_connect(
                     URL(f"{self._url}{path}?{query}", encoded=True),
                     headers={**headers, **self._authorization},
+                    ssl=self._tls() if self._tls else True,
                     heartbeat=HEARTBEAT_S,
                     autoclose=False,
                     max_msg_size=max_bytes,

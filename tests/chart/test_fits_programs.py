@@ -3,11 +3,13 @@
 import json
 import math
 import re
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
 import pytest
 import yaml
+from certificates import Authority
 
 from admin_api.cli import programs
 from admin_api.settings import ADMIN_METRICS_PORT, GATEWAY_METRICS_PORT, SecretSettings
@@ -136,13 +138,20 @@ def filled_in(container: Object) -> dict[str, str]:
 
 
 def test_programs_accept_the_environment_of_the_examples(
-    rendered: dict[str, list[Object]], monkeypatch: pytest.MonkeyPatch
+    rendered: dict[str, list[Object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """With certificates in place of those that their volumes would hold."""
+    authority = Authority(tmp_path, "ca")
+    client = authority.issue("client")
+    files = {"ca.crt": authority.file, "tls.crt": client.file, "tls.key": client.key}
     checked = 0
     for component, container in all_containers(rendered):
         classes = PROGRAMS.get("admin" if component == "commands" else component, ())
         with monkeypatch.context() as patch:
             for name, value in filled_in(container).items():
+                if name.endswith(("_CA_FILE", "_CERT_FILE", "_KEY_FILE")):
+                    assert str(Path(value).parent) in {one["mountPath"] for one in container["volumeMounts"]}, name
+                    value = str(files[Path(value).name])
                 patch.setenv(name, value)
             for settings in classes if "env" in container else ():
                 # Raises if any of them is missing or wrong.

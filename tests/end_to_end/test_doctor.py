@@ -188,6 +188,7 @@ async def test_each_planted_mistake_is_found_with_its_cure(
     env = {
         "LITEMAAS_LITELLM_API_KEY": "sk-wrong",
         "LITEMAAS_LITELLM_CA_FILE": str(expired.file),
+        "LITEMAAS_REDIS_CA_FILE": str(expired.file),
         "LITEMAAS_KEY_PEPPERS": "2:" + "ab" * 32,
         "LITEMAAS_STATE_DIR": str(read_only),
         "LITEMAAS_SMTP_URL": f"smtp://127.0.0.1:{free_port()}",
@@ -218,6 +219,7 @@ PLANTED: Final = (
     ("litellm", "problem", "refuses LITEMAAS_LITELLM_API_KEY", "master key"),
     ("litellm", "problem", "s ahead of that of this machine", "NTP"),
     ("certificates", "problem", "certificate has expired", "Renew"),
+    ("certificates", "problem", "LITEMAAS_REDIS_URL does not begin with rediss://", "or remove the file"),
     ("peppers", "problem", "not random", "openssl rand"),
     ("peppers", "problem", "1 keys or tokens cannot be used: they were made with version 1", "Add version 1 again"),
     ("secret keys", "problem", "version 7, which LITEMAAS_SECRET_KEYS", "key that encrypted it"),

@@ -40,7 +40,7 @@ async def test_a14_keys_of_an_archived_team_are_refused_until_it_is_unarchived(
     await teams.archive_team(caller.pool, ADMIN, team.name)
 
     refused = [await answers_soon(one, 403, "team_archived") for one in in_team]
-    async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
+    async with explain.open_counters(backends.valkey.url()) as counters:
         said = await explain.explain_limits(
             caller.pool, counters, ADMIN, key_id=made[0].row.id, call=explain.CallInput(model="demo-chat")
         )

@@ -18,7 +18,7 @@ ANTHROPIC = {"anthropic-version": "2023-06-01"}
 
 
 async def explained(caller: Caller, backends: Backends, model: str) -> explain.Explanation:
-    async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
+    async with explain.open_counters(backends.valkey.url()) as counters:
         call = explain.CallInput(model=model)
         return await explain.explain_limits(caller.pool, counters, ADMIN, key_id=caller.key_id, call=call)
 

@@ -90,7 +90,7 @@ async def look_up(caller: Caller, request_id: str) -> refusals.RefusedCall:
 
 
 async def explained(caller: Caller, backends: Backends, model: str, actor: Any = ADMIN) -> explain.Explanation:
-    async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
+    async with explain.open_counters(backends.valkey.url()) as counters:
         call = explain.CallInput(model=model)
         return await explain.explain_limits(caller.pool, counters, actor, key_id=caller.key_id, call=call)
 

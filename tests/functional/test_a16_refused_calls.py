@@ -186,7 +186,7 @@ async def test_a16_a_key_that_is_over_is_looked_up_as_well(
     refused = await caller.chat()
 
     found = await look_up(caller, refused.request_id)
-    async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
+    async with explain.open_counters(backends.valkey.url()) as counters:
         call = explain.CallInput(model="demo-chat")
         now = await explain.explain_limits(caller.pool, counters, ADMIN, key_id=caller.key_id, call=call)
 

@@ -107,7 +107,7 @@ async def asking(own_backends: Backends, own_gateway: GatewayThread) -> AsyncIte
     redis_url = own_backends.valkey.url()
     async with (
         new_pool(own_backends.database.app_url, size=4) as pool,
-        explain.open_counters(redis_url, ca_file=None, timeout_s=30) as counters,
+        explain.open_counters(redis_url, timeout_s=30) as counters,
         aiohttp.ClientSession() as http,
         redis.asyncio.from_url(redis_url) as client,
     ):

@@ -108,7 +108,7 @@ CASES: dict[str, tuple[Arrange, str | None]] = {
 
 async def codes(caller: Caller, backends: Backends, model: str) -> tuple[str | None, str | None]:
     """(code of the explanation, code of the call); None: admitted."""
-    async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
+    async with explain.open_counters(backends.valkey.url()) as counters:
         call = explain.CallInput(model=model, tokens=100)
         reported = await explain.explain_limits(caller.pool, counters, ADMIN, key_id=caller.key_id, call=call)
     response = await caller.chat("Hello [tokens=100]", model=model)
@@ -177,7 +177,7 @@ async def test_a_call_whose_cost_exceeds_the_counter_range_is_refused(
     dear = {"input": Decimal(1_000_000), "output": Decimal(0)}
     await set_price(caller.pool, ADMIN, model, PriceInput(units=dear, confirmed=True))
     try:
-        async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
+        async with explain.open_counters(backends.valkey.url()) as counters:
             explanations = [
                 await explain.explain_limits(
                     caller.pool,

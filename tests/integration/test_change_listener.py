@@ -19,7 +19,7 @@ Forgotten = list[tuple[str, tuple[int, ...]]]
 
 @asynccontextmanager
 async def listening(pool: Pool, listen_url: str, forgotten: Forgotten) -> AsyncIterator[Changes]:
-    changes = Changes(pool, listen_url, lambda letter, ids: forgotten.append((letter, ids)), ca_file=None)
+    changes = Changes(pool, listen_url, lambda letter, ids: forgotten.append((letter, ids)))
     task = asyncio.ensure_future(changes.run())
     try:
         yield changes

@@ -24,7 +24,7 @@ NAMES = ("account_name", "user_email", "key_name", "key_last_four", "model")
 
 @pytest.fixture
 async def counters(redis_url: str) -> AsyncIterator[Counters]:
-    async with explain.open_counters(redis_url, ca_file=None) as opened:
+    async with explain.open_counters(redis_url) as opened:
         yield opened
 
 

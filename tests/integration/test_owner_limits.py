@@ -34,7 +34,7 @@ from gateway.storage.postgres import Pool
 
 @pytest.fixture
 async def counters(redis_url: str) -> AsyncIterator[Counters]:
-    async with explanations.open_counters(redis_url, ca_file=None) as opened:
+    async with explanations.open_counters(redis_url) as opened:
         yield opened
 
 

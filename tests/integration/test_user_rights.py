@@ -33,7 +33,7 @@ SELECT (SELECT count(*) FROM limits) AS limits, (SELECT count(*) FROM api_keys) 
 
 @pytest.fixture
 async def counters(redis_url: str) -> AsyncIterator[Counters]:
-    async with explain.open_counters(redis_url, ca_file=None) as opened:
+    async with explain.open_counters(redis_url) as opened:
         yield opened
 
 

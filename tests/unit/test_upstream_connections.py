@@ -10,6 +10,7 @@ import pytest
 from certificates import Certificate
 from scripted_upstream import CHUNKED, GOOD, OK, Then, all_of, call, scripted_upstream, upstream_at
 
+from gateway.tls import TlsFiles
 from gateway.upstream.client import Timeouts, Upstream
 from gateway.upstream.connection import MAX_HELD
 from gateway.upstream.connections import RECEIVED_AT_ONCE
@@ -368,7 +369,9 @@ async def test_a_private_authority_is_trusted_where_it_is_named_only(tmp_path: P
     certificate = Certificate(tmp_path)
     timeouts = Timeouts(connect_s=2, first_byte_s=2, idle_s=2)
     async with scripted_upstream([GOOD], tls=certificate.context) as server:
-        trusting = Upstream(server.url, api_key="sk-u", timeouts=timeouts, connections=2, ca_file=certificate.file)
+        trusting = Upstream(
+            server.url, api_key="sk-u", timeouts=timeouts, connections=2, tls=TlsFiles(ca=certificate.file)
+        )
         assert await call(trusting) == (200, b"good")
         assert await call(trusting) == (200, b"good")
         assert server.connections == 1
@@ -380,7 +383,7 @@ async def test_a_private_authority_is_trusted_where_it_is_named_only(tmp_path: P
                 api_key="sk-u",
                 timeouts=timeouts,
                 connections=2,
-                ca_file=certificate.file,
+                tls=TlsFiles(ca=certificate.file),
             ),
         ):
             with pytest.raises(UpstreamUnreachable):

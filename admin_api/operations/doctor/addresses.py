@@ -8,6 +8,7 @@ from typing import Any, Final
 from admin_api.operations.doctor.clocks import compare
 from admin_api.operations.doctor.findings import Findings
 from admin_api.operations.doctor.http import NoAnswer, get
+from gateway.tls import TlsFiles
 
 DISCOVERY: Final = "/.well-known/openid-configuration"
 OPENSHIFT_METADATA: Final = "/.well-known/oauth-authorization-server"
@@ -41,7 +42,7 @@ async def check_logins(found: Findings, logins: Logins) -> None:
 async def _check_issuer(found: Findings, issuer: str, ca_file: Path | None) -> None:
     cure = REACH.format(setting="LITEMAAS_OIDC_ISSUER")
     try:
-        answer = await get(f"{issuer}{DISCOVERY}", ca_file=ca_file)
+        answer = await get(f"{issuer}{DISCOVERY}", tls=TlsFiles(ca=ca_file))
     except NoAnswer as exc:
         found.problem(f"The identity provider {issuer} does not answer ({exc}).", cure)
         return
@@ -64,7 +65,7 @@ async def _check_issuer(found: Findings, issuer: str, ca_file: Path | None) -> N
 async def _check_keys(found: Findings, issuer: str, url: Any, ca_file: Path | None) -> None:
     cure = "Look at the provider's log, and whether this machine may reach the address of its keys."
     try:
-        answer = await get(str(url), ca_file=ca_file)
+        answer = await get(str(url), tls=TlsFiles(ca=ca_file))
     except NoAnswer as exc:
         found.problem(f"The keys of {issuer} cannot be read at {url} ({exc}).", cure)
         return
@@ -76,7 +77,7 @@ async def _check_keys(found: Findings, issuer: str, url: Any, ca_file: Path | No
 
 async def _check_openshift(found: Findings, url: str, ca_file: Path | None) -> None:
     try:
-        answer = await get(f"{url}{OPENSHIFT_METADATA}", ca_file=ca_file)
+        answer = await get(f"{url}{OPENSHIFT_METADATA}", tls=TlsFiles(ca=ca_file))
     except NoAnswer as exc:
         found.problem(
             f"OpenShift's API {url} does not answer ({exc}).", REACH.format(setting="LITEMAAS_OPENSHIFT_API_URL")
@@ -95,7 +96,7 @@ async def check_gateway(found: Findings, url: str | None, ca_file: Path | None) 
         )
         return
     try:
-        answer = await get(f"{url}/health/ready", ca_file=ca_file)
+        answer = await get(f"{url}/health/ready", tls=TlsFiles(ca=ca_file))
     except NoAnswer as exc:
         found.problem(
             f"The gateway at {url} does not answer ({exc}).",
@@ -130,7 +131,7 @@ async def _check_metrics(found: Findings, url: str | None) -> None:
         )
         return
     try:
-        answer = await get(f"{url}/metrics", ca_file=None)
+        answer = await get(f"{url}/metrics")
     except NoAnswer:
         found.warn(
             f"No metrics are served at {url}.",

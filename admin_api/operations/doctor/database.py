@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zoneinfo import available_timezones
 
@@ -17,6 +16,7 @@ from admin_api.storage import doctor, provider_keys, webhooks
 from admin_api.storage.migrate import migrations_folder, read_migrations
 from gateway.storage.failures import POSTGRES_FAILED, explain
 from gateway.storage.postgres import connect
+from gateway.tls import NO_FILES, TlsFiles
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -40,12 +40,12 @@ class Database:
 
     app_url: "SecretStr"
     owner_url: "SecretStr | None" = None
-    ca_file: Path | None = None
+    tls: TlsFiles = NO_FILES
 
     @asynccontextmanager
     async def connected(self) -> "AsyncIterator[Connection]":
         """As the app's role. Raises what asyncpg does."""
-        connection = await connect(self.app_url.get_secret_value(), ca_file=self.ca_file, name="litemaas-doctor")
+        connection = await connect(self.app_url.get_secret_value(), tls=self.tls, name="litemaas-doctor")
         try:
             yield connection
         finally:
@@ -53,7 +53,7 @@ class Database:
 
     def as_owner(self) -> "Database | None":
         """The same with the owner's address in place of the app's."""
-        return None if self.owner_url is None else Database(app_url=self.owner_url, ca_file=self.ca_file)
+        return None if self.owner_url is None else Database(app_url=self.owner_url, tls=self.tls)
 
 
 async def check_connection(found: Findings, database: Database) -> None:

@@ -27,6 +27,8 @@ from admin_api.operations.doctor.upstream import check_litellm
 from admin_api.operations.models.sync import LiteLLM
 from admin_api.operations.notifications.smtp import MailServer
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
+from gateway.storage.redis.urls import read_netloc
+from gateway.tls import TlsFiles
 
 if TYPE_CHECKING:
     from gateway.domain.keys import Peppers
@@ -76,7 +78,9 @@ def checks_of(deployment: Deployment) -> dict[str, Check]:
         checks["redis"] = partial(check_redis, redis=deployment.redis)
     if deployment.litellm is not None and database is not None:
         checks["litellm"] = partial(check_litellm, litellm=deployment.litellm, database=database)
-    checks["certificates"] = partial(check_certificates, servers=_tls_servers(deployment))
+    checks["certificates"] = partial(
+        check_certificates, servers=_tls_servers(deployment), unencrypted=_unencrypted(deployment)
+    )
     if database is not None and deployment.peppers is not None:
         checks["peppers"] = partial(check_peppers, database=database, peppers=deployment.peppers)
     if database is not None and admin is not None:
@@ -108,35 +112,56 @@ async def check_settings(found: Findings, unreadable: Sequence[str]) -> None:
 def _tls_servers(deployment: Deployment) -> Sequence[TlsServer]:
     servers: list[TlsServer] = []
     database, redis, admin = deployment.database, deployment.redis, deployment.admin
-    if database is not None and database.ca_file is not None:
-        servers += _of_postgres(database, database.ca_file)
-    if redis is not None and (parts := urlsplit(redis.url.get_secret_value())).scheme == "rediss":
-        servers.append(
-            TlsServer(
-                name="Redis",
-                host=parts.hostname or "localhost",
-                port=parts.port or 6379,
-                setting="LITEMAAS_REDIS_CA_FILE",
-                ca_file=redis.ca_file,
-            )
-        )
+    if database is not None:
+        servers += _of_postgres(database)
+    if redis is not None:
+        servers += _of_redis(redis)
     if (litellm := deployment.litellm) is not None:
         for url in litellm.urls:
-            servers += TlsServer.of_url("LiteLLM", url, "LITEMAAS_LITELLM_CA_FILE", litellm.ca_file)
+            servers += TlsServer.of_url("LiteLLM", url, "LITEMAAS_LITELLM", litellm.tls)
     if admin is not None:
-        login_ca = ("LITEMAAS_LOGIN_CA_FILE", admin.logins.ca_file)
-        servers += TlsServer.of_url("the identity provider", admin.logins.issuer, *login_ca)
-        servers += TlsServer.of_url("OpenShift's API", admin.logins.openshift_api, *login_ca)
-        gateway_ca = ("LITEMAAS_GATEWAY_CA_FILE", admin.gateway_ca_file)
-        servers += TlsServer.of_url("the gateway", admin.gateway_url, *gateway_ca)
-        servers += TlsServer.of_url("the portal", admin.admin_url, *gateway_ca)
+        login = ("LITEMAAS_LOGIN", TlsFiles(ca=admin.logins.ca_file))
+        servers += TlsServer.of_url("the identity provider", admin.logins.issuer, *login)
+        servers += TlsServer.of_url("OpenShift's API", admin.logins.openshift_api, *login)
+        gateway = ("LITEMAAS_GATEWAY", TlsFiles(ca=admin.gateway_ca_file))
+        servers += TlsServer.of_url("the gateway", admin.gateway_url, *gateway)
+        servers += TlsServer.of_url("the portal", admin.admin_url, *gateway)
     return servers
 
 
-def _of_postgres(database: Database, ca_file: Path) -> list[TlsServer]:
+def _unencrypted(deployment: Deployment) -> Sequence[str]:
+    """The settings of files that no connection uses: what they are for is not encrypted."""
+    redis, litellm, found = deployment.redis, deployment.litellm, []
+    if redis is not None and redis.tls and not urlsplit(redis.url.get_secret_value()).scheme.startswith("rediss"):
+        found.append("LITEMAAS_REDIS")
+    if litellm is not None and litellm.tls and not all(url.startswith("https://") for url in litellm.urls):
+        found.append("LITEMAAS_LITELLM")
+    return found
+
+
+def _of_redis(redis: Redis) -> list[TlsServer]:
+    """Its addresses, or those of its Sentinels."""
+    parts = urlsplit(redis.url.get_secret_value())
+    if not parts.scheme.startswith("rediss"):
+        return []
+    addresses, _ = read_netloc(parts.netloc, default_port=26379 if parts.scheme.endswith("sentinel") else 6379)
+    return [
+        TlsServer(name="Redis", host=host or "localhost", port=port, settings="LITEMAAS_REDIS", tls=redis.tls)
+        for host, port in addresses
+    ]
+
+
+def _of_postgres(database: Database) -> list[TlsServer]:
+    """None where its certificate is not verified."""
     parts = urlsplit(database.app_url.get_secret_value())
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    tls = database.tls
+    if not tls and query.get("sslmode", "").startswith("verify"):
+        tls = TlsFiles(*(Path(query[name]) if name in query else None for name in ("sslrootcert", "sslcert", "sslkey")))
+    if not tls:
+        return []
     # Several hosts stand in the query.
-    hosts = parse_qs(parts.query).get("host", [parts.netloc.rpartition("@")[2]])[0].split(",")
+    hosts = query.get("host", parts.netloc.rpartition("@")[2]).split(",")
     servers = []
     for host in hosts:
         one = urlsplit(f"//{host}")
@@ -145,8 +170,8 @@ def _of_postgres(database: Database, ca_file: Path) -> list[TlsServer]:
                 name="Postgres",
                 host=one.hostname or "localhost",
                 port=one.port or 5432,
-                setting="LITEMAAS_DATABASE_CA_FILE",
-                ca_file=ca_file,
+                settings="LITEMAAS_DATABASE",
+                tls=tls,
                 is_postgres=True,
             )
         )

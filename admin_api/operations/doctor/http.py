@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.doctor.clocks import Clock, clock_of_header, now_s
-from admin_api.tls import trusted
+from gateway.tls import NO_FILES, TlsFiles
 
 if TYPE_CHECKING:
     import httpx2
@@ -26,15 +25,15 @@ class Answer:
     clock: Clock | None
 
 
-async def get(url: str, *, ca_file: Path | None, headers: Mapping[str, str] | None = None) -> Answer:
+async def get(url: str, *, tls: TlsFiles = NO_FILES, headers: Mapping[str, str] | None = None) -> Answer:
     """One GET, without redirects. Raises NoAnswer."""
     # Imported only here: it takes longer to load than the rest of a command.
     import httpx2
 
     try:
-        verify = trusted(ca_file)
+        verify = tls.context()
     except OSError:
-        raise NoAnswer(f"{ca_file} cannot be read or contains no certificate") from None
+        raise NoAnswer(f"{tls.ca} cannot be read or contains no certificate") from None
     try:
         async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, trust_env=False) as client:
             before_s = now_s()

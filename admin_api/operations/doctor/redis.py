@@ -3,7 +3,6 @@
 import asyncio
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.doctor.clocks import Clock, compare, now_s
@@ -17,6 +16,7 @@ from admin_api.storage.redis_servers import (
     single_address,
 )
 from gateway.storage.redis.link import Address
+from gateway.tls import NO_FILES, TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,13 +36,13 @@ class Redis:
     """LITEMAAS_REDIS_URL and its CA."""
 
     url: "SecretStr"
-    ca_file: Path | None = None
+    tls: TlsFiles = NO_FILES
 
 
 async def check_redis(found: Findings, redis: Redis) -> None:
     """Each primary, and what finds it."""
     url = redis.url.get_secret_value()
-    servers = RedisServers(url, ca_file=redis.ca_file, timeout_s=TIMEOUT_S)
+    servers = RedisServers(url, tls=redis.tls, timeout_s=TIMEOUT_S)
     if servers.kind == "sentinel":
         primaries = await _check_sentinels(found, servers)
     elif servers.kind == "cluster":

@@ -52,9 +52,9 @@ async def check_litellm(found: Findings, litellm: LiteLLM, database: Database) -
 async def _check(found: Findings, litellm: LiteLLM, url: str) -> Catalogue | None:
     key = {"authorization": f"Bearer {litellm.api_key.get_secret_value()}"}
     try:
-        answer = await get(f"{url}{MODELS}", ca_file=litellm.ca_file, headers=key)
-        without_key = await get(f"{url}{MODELS}", ca_file=litellm.ca_file)
-        readiness = await get(f"{url}/health/readiness/details", ca_file=litellm.ca_file, headers=key)
+        answer = await get(f"{url}{MODELS}", tls=litellm.tls, headers=key)
+        without_key = await get(f"{url}{MODELS}", tls=litellm.tls)
+        readiness = await get(f"{url}/health/readiness/details", tls=litellm.tls, headers=key)
     except NoAnswer as exc:
         found.problem(
             f"LiteLLM at {url} does not answer ({exc}).",

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.access import get_own_key, viewer_of
@@ -31,6 +30,7 @@ from gateway.storage.counters.state import LimitState
 from gateway.storage.key_records import find_key_record_by_id
 from gateway.storage.missing_models import find_cause
 from gateway.storage.redis.urls import connect
+from gateway.tls import NO_FILES, TlsFiles
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -81,9 +81,9 @@ class Explanation:
 
 
 @asynccontextmanager
-async def open_counters(redis_url: str, *, ca_file: Path | None, timeout_s: float = 2.0) -> AsyncIterator[Counters]:
+async def open_counters(redis_url: str, *, tls: TlsFiles = NO_FILES, timeout_s: float = 2.0) -> AsyncIterator[Counters]:
     """The counters, for the duration of the block. Raises GatewayError `limits_unavailable` if Redis is unavailable."""
-    scripts = connect(redis_url, SCRIPTS, timeout_s=timeout_s, ca_file=ca_file)
+    scripts = connect(redis_url, SCRIPTS, timeout_s=timeout_s, tls=tls)
     await scripts.open()
     try:
         if not scripts.is_connected:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from admin_api.operations.actors import Actor, require_reader
 from admin_api.operations.models.sync import LiteLLM
 from admin_api.storage import model_syncs, models
-from admin_api.tls import trusted
 
 if TYPE_CHECKING:
     from gateway.domain.breaker import Breaker
@@ -67,7 +66,7 @@ async def _check_address(litellm: LiteLLM, url: str) -> AddressHealth:
     breaker, reachable, version = litellm.breakers[url], False, None
     if breaker.admits(monotonic()):
         breaker.sent(monotonic())
-        verify = trusted(litellm.ca_file)
+        verify = litellm.tls.context()
         try:
             async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, trust_env=False) as client:
                 answer = await client.get(f"{url}/health/readiness")

@@ -16,14 +16,12 @@ from admin_api.storage import prices as price_rows
 from admin_api.storage.model_syncs import ModelSync
 from admin_api.storage.models import Model
 from admin_api.storage.prices import PriceVersion
-from admin_api.tls import trusted
 from gateway.domain.breaker import Breaker
 from gateway.domain.errors import GatewayError
 from gateway.domain.prices import Price
+from gateway.tls import NO_FILES, TlsFiles, cure_tls
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic import SecretStr
 
     from gateway.storage.postgres import Executor, Pool
@@ -39,7 +37,7 @@ class LiteLLM:
 
     urls: Sequence[str]
     api_key: "SecretStr"
-    ca_file: "Path | None" = None
+    tls: TlsFiles = NO_FILES
     # By address, for the lifetime of the process: an address that fails is not tried for a while.
     breakers: Mapping[str, Breaker] = field(default_factory=lambda: defaultdict(Breaker), repr=False)
 
@@ -117,7 +115,7 @@ async def fetch_model_info(litellm: LiteLLM) -> Catalogue:
 
     problems = []
     headers = {"authorization": f"Bearer {litellm.api_key.get_secret_value()}"}
-    verify = trusted(litellm.ca_file)
+    verify = litellm.tls.context()
     async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, headers=headers, trust_env=False) as client:
         for url in litellm.urls:
             breaker = litellm.breakers[url]
@@ -129,7 +127,9 @@ async def fetch_model_info(litellm: LiteLLM) -> Catalogue:
                 answer = await client.get(f"{url}/model/info")
             except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
                 breaker.failed(monotonic())
-                problems.append(("upstream_unavailable", f"{url}: {exc or type(exc).__name__}"))
+                cure = cure_tls(exc, "LITEMAAS_LITELLM")
+                said = f"{exc or type(exc).__name__}{f': {cure}' if cure else ''}"
+                problems.append(("upstream_unavailable", f"{url}: {said}"))
                 continue
             # A client error does not count as a failure of the address.
             if answer.status_code >= 500:

@@ -66,6 +66,9 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- if or .root.Values.caBundle.configMap .root.Values.caBundle.secret }}
 - {name: ca, mountPath: /etc/litemaas/ca, readOnly: true}
 {{- end }}
+{{- if .root.Values.clientCertificate.secret }}
+- {name: client, mountPath: /etc/litemaas/client, readOnly: true}
+{{- end }}
 {{- with .values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -82,6 +85,10 @@ annotations: {{- toYaml . | nindent 2 }}
 - name: ca
   secret: {secretName: {{ .secret }}}
 {{- end }}
+{{- end }}
+{{- with .root.Values.clientCertificate.secret }}
+- name: client
+  secret: {secretName: {{ . }}}
 {{- end }}
 {{- with .values.extraVolumes }}
 {{ toYaml . }}

@@ -18,6 +18,8 @@ from hiredis import Reader, pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
+from gateway.tls import cure_tls
+
 log = structlog.get_logger(__name__)
 
 Argument = bytes | str | int
@@ -184,7 +186,8 @@ class RedisLink:
                     self._first_try.set()
                     await self._read(stream)
                 except (RedisError, OSError, RedisUnavailable, TimeoutError) as exc:
-                    log.warning("redis_connection_lost", cause=str(exc))
+                    cure = cure_tls(exc, "LITEMAAS_REDIS")
+                    log.warning("redis_connection_lost", cause=str(exc), **({"cure": cure} if cure else {}))
                 self._drop_connection()
                 self._first_try.set()
                 await asyncio.sleep(pause_s)

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +13,7 @@ from redis.backoff import NoBackoff
 
 from gateway.storage.redis.cluster import ClusterScripts
 from gateway.storage.redis.link import Address, OnConnect, RedisLink, Script, Scripts
+from gateway.tls import NO_FILES, TlsFiles
 
 
 def connect(
@@ -21,10 +21,10 @@ def connect(
     scripts: Sequence[Script],
     *,
     timeout_s: float,
-    ca_file: Path | None = None,
+    tls: TlsFiles = NO_FILES,
     on_connect: OnConnect | None = None,
 ) -> Scripts:
-    """For `redis://`, `rediss://`, `redis+cluster://host:port` and `redis+sentinel://host:port,host:port/primary`."""
+    """For `redis://`, `redis+cluster://host:port`, `redis+sentinel://host:port,host:port/primary`; `rediss` for TLS."""
     parts = urlsplit(url)
     options: dict[str, Any] = {
         "socket_connect_timeout": timeout_s,
@@ -32,31 +32,43 @@ def connect(
         "client_name": "litemaas",
         "protocol": 2,
     }
-    if parts.scheme.startswith("rediss") and ca_file:
-        options |= {"ssl_ca_certs": str(ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    kind = SSLConnection if parts.scheme.startswith("rediss") else Connection
     if parts.scheme in ("redis+cluster", "rediss+cluster"):
         addresses, login = read_netloc(parts.netloc, default_port=6379)
-        kind = SSLConnection if parts.scheme == "rediss+cluster" else Connection
 
         def new_link(address: Address, serves: Callable[[str], bool] | None) -> RedisLink:
             async def new_connection() -> AbstractConnection:
-                return kind(host=address[0], port=address[1], **login, **options)
+                return with_files(kind(host=address[0], port=address[1], **login, **options), tls)
 
             if serves is None:
                 return RedisLink(new_connection, scripts, timeout_s=timeout_s)
             return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=on_connect, serves=serves)
 
         return ClusterScripts(addresses, new_link)
-    if parts.scheme == "redis+sentinel":
-        new_connection = _through_sentinel(parts.netloc, parts.path.strip("/") or "mymaster", options)
+    if parts.scheme in ("redis+sentinel", "rediss+sentinel"):
+        new_connection = _through_sentinel(parts.netloc, parts.path.strip("/") or "mymaster", kind, options, tls)
     else:
         pool = ConnectionPool.from_url(url, **options)
 
         async def new_connection() -> AbstractConnection:
             connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # untyped there
-            return connection
+            return with_files(connection, tls)
 
     return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=on_connect)
+
+
+def with_files(connection: AbstractConnection, tls: TlsFiles) -> AbstractConnection:
+    """Gives a connection that will speak TLS the certificates of now; without `tls` it keeps its own settings."""
+    if tls and isinstance(connection, SSLConnection):
+        connection.ssl_context.context = tls.context()
+    return connection
+
+
+def client_options(tls: TlsFiles) -> dict[str, Any]:
+    """For a client of redis-py that speaks TLS; it reads the files at each connection."""
+    options: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    named = {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
+    return options | {name: str(file) for name, file in named.items() if file is not None}
 
 
 def read_netloc(netloc: str, *, default_port: int) -> tuple[list[Address], dict[str, Any]]:
@@ -71,13 +83,15 @@ def read_netloc(netloc: str, *, default_port: int) -> tuple[list[Address], dict[
 
 
 def _through_sentinel(
-    netloc: str, primary: str, options: dict[str, Any]
+    netloc: str, primary: str, kind: type[Connection], options: dict[str, Any], tls: TlsFiles
 ) -> Callable[[], Awaitable[AbstractConnection]]:
     sentinels, login = read_netloc(netloc, default_port=26379)
     timeout_s = options["socket_connect_timeout"]
     # One that hangs or is away is passed over for the next.
     about = {"socket_connect_timeout": timeout_s, "socket_timeout": timeout_s, "retry": options["retry"]}
-    sentinel = Sentinel(sentinels, **about)  # type: ignore[no-untyped-call]  # untyped there
+    if kind is SSLConnection:
+        about |= client_options(tls)
+    sentinel = Sentinel(sentinels, sentinel_kwargs=about)  # type: ignore[no-untyped-call]  # untyped there
 
     async def new_connection() -> AbstractConnection:
         try:
@@ -85,6 +99,6 @@ def _through_sentinel(
         finally:
             # Needed again at the next failover only. Left open, they would keep the event loop from closing.
             await asyncio.gather(*(client.aclose() for client in sentinel.sentinels))
-        return Connection(host=host, port=port, **login, **options)
+        return with_files(kind(host=host, port=port, **login, **options), tls)
 
     return new_connection
