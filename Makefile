@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 NO_PYTHON := No Python from 3.11 to 3.14 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
-.PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
+.PHONY: help demo test coverage compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools dashboards \
 	endings usage-bench chaos distributed rolling tls ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
@@ -35,7 +35,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 help:
 	@echo "make demo [CHECK=1] [SAMPLE=1]   everything on this machine, until Ctrl-C; CHECK=1: one round trip;"
 	@echo "                          SAMPLE=1: with a month of made-up calls"
-	@echo "make test [ARGS='-k x']   lint, types, import rules and all tests"
+	@echo "make test [ARGS='-k x'] [COVERAGE=1]   lint, types, import rules and all tests; COVERAGE=1: how many lines they run"
 	@echo "make test-python PYTHON=/path/to/python3   the same with another Python, in environments of its own"
 	@echo "make image [LITELLM=1]    the container image, or that of LiteLLM, with docker, podman or buildah; BASE=image"
 	@echo "make image-test           builds it and runs it beside real Postgres, Valkey and LiteLLM"
@@ -50,10 +50,16 @@ demo: install
 
 # In four processes on two cores, a file in one of them (tests/xdist_scheduling.py): many tests wait for what real programs do.
 # In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
-# other processes would wait.
+# other processes would wait. COVERAGE=1: also which lines of gateway and admin_api run, in every process; WRITE=1 puts
+# the figure into README.md.
 test: install
 	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages browser monitoring-tools compiled-tests
-	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder)
+	$(if $(COVERAGE),@rm -rf .cache/coverage && mkdir -p .cache/coverage)
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder)
+	$(if $(COVERAGE),@$(BIN)/python -m tests.contract.coverage_figure $(if $(ARGS),--some) $(if $(WRITE),--write))
+
+coverage:
+	@$(MAKE) --no-print-directory test COVERAGE=1 WRITE=1
 
 # The processes collect all tests at the same time: in a new checkout each of them would compile all of them. What
 # fails here fails in the run itself.

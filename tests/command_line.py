@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+
+from deploy.embedded.processes import bare_environment
 
 PROGRAM: Final = Path(sys.executable).with_name("litemaas")
 SERVER: Final = Path(__file__).with_name("command_server.py")
@@ -68,7 +69,7 @@ def server() -> str:
     """The socket of this process's server of commands, which is started now."""
     folder = tempfile.TemporaryDirectory(prefix="litemaas-commands-")
     path = f"{folder.name}/socket"
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SERVER.parents[1])}
+    environment = bare_environment(Path(folder.name)) | {"PYTHONPATH": str(SERVER.parents[1])}
     process = subprocess.Popen([sys.executable, "-P", SERVER, path], env=environment, stdout=subprocess.PIPE, text=True)
 
     def stop() -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 TETHER = Path(__file__).with_name("tether.py")
 MAX_LINES = 8
 MAX_OF_A_LINE = 300
+# By this variable coverage.py measures the child processes of tests too (`make test COVERAGE=1`).
+MEASURED = "COVERAGE_PROCESS_CONFIG"
 
 
 class NotStarted(RuntimeError):
@@ -143,5 +145,5 @@ def is_free(port: int) -> bool:
 
 def bare_environment(home: Path) -> dict[str, str]:
     """The environment of a component: only what it needs of ours, so no settings leak in from a shell."""
-    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG", MEASURED) if name in os.environ}
     return kept | {"HOME": str(home), "TZ": "UTC", "NO_PROXY": "127.0.0.1,localhost"}

@@ -1,0 +1,70 @@
+"""That lines are counted which run in processes of any kind, and what is said about the figure."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from coverage import Coverage
+
+from admin_api.cli.completion import completion_script
+from gateway.domain.ids import milliseconds_of
+from gateway.domain.money import usd_text
+from tests.contract.coverage_figure import CONFIG, README, ROOT, SENTENCE, least
+
+PROGRAM: Final = """
+import asyncio, multiprocessing, sys
+from pathlib import Path
+from command_line import CommandLine
+from deploy.embedded.processes import Child, bare_environment
+from gateway.domain.money import usd_text
+
+CODE = '''
+import time, uuid
+from gateway.domain.ids import milliseconds_of
+print(milliseconds_of(uuid.uuid4()), flush=True)
+time.sleep(100)
+'''
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    started = multiprocessing.get_context("spawn").Process(target=usd_text, args=(1,))
+    child = Child("A child", [sys.executable, "-c", CODE], log=folder / "log", env=bare_environment(folder))
+    started.start()
+    assert asyncio.run(CommandLine({}).run("completion", "bash")).code == 0
+    child.wait_until(lambda: "\\n" in child.log.read_text(), 100)
+    child.stop()
+    started.join()
+"""
+RUN_BY: Final[dict[Callable[..., Any], str]] = {
+    usd_text: "a process of multiprocessing, as the workers of a gateway are",
+    milliseconds_of: "a child with an environment of its own, which SIGTERM ended",
+    completion_script: "a command, which was forked and ended by os._exit",
+}
+
+
+def body(function: Callable[..., Any]) -> set[int]:
+    code = function.__code__
+    return {line for _, _, line in code.co_lines() if line} - {code.co_firstlineno}
+
+
+def test_processes_of_every_kind_are_measured(tmp_path: Path) -> None:
+    program, data = tmp_path / "program.py", tmp_path / "data"
+    program.write_text(PROGRAM)
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    measure = ["-m", "coverage", "run", f"--rcfile={CONFIG}", f"--data-file={data}"]
+
+    subprocess.run([sys.executable, *measure, program, tmp_path], env=env, cwd=tmp_path, check=True)
+
+    measured = Coverage(data_file=str(data), config_file=str(CONFIG))
+    measured.combine()
+    lines = {one: set(measured.get_data().lines(one.__code__.co_filename) or ()) for one in RUN_BY}
+    assert [by for one, by in RUN_BY.items() if not lines[one] & body(one)] == []
+
+
+def test_ci_demands_what_the_readme_says() -> None:
+    (said,) = SENTENCE.finditer(README.read_text())
+
+    assert float(said["least"]) == least() >= 90
+    assert said["measured"] is None or float(said["measured"]) >= least()
+    assert "step make test COVERAGE=1\n" in (ROOT / ".ci" / "run").read_text()
