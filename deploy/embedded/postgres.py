@@ -1,5 +1,8 @@
 """A Postgres cluster on loopback, even when run by root."""
 
+import base64
+import hashlib
+import hmac
 import os
 import secrets
 import shutil
@@ -61,7 +64,8 @@ class Postgres(Component):
         programs = reachable_programs(find_programs(), self._account)
         if not self._is_made:
             if self._keep and (self._data / "PG_VERSION").exists():
-                self._type(programs, "".join(f"ALTER ROLE {r} PASSWORD '{p}'\n" for r, p in self._passwords.items()))
+                hashed = {role: hashed_once(password) for role, password in self._passwords.items()}
+                self._type(programs, "".join(f"ALTER ROLE {role} PASSWORD '{kept}'\n" for role, kept in hashed.items()))
             else:
                 self._make_folder()
                 self._make_cluster(programs)
@@ -120,12 +124,12 @@ class Postgres(Component):
         initdb = [str(programs / "initdb"), "-D", str(self._data), "-U", SUPERUSER, "-E", "UTF8"]
         self._run([*initdb, "--no-locale", "--auth=trust", "--no-sync", "--no-instructions"])
         (self._data / "pg_hba.conf").write_text("host all,replication all 127.0.0.1/32 scram-sha-256\n")
-        password = self._passwords
+        hashed = {role: hashed_once(password) for role, password in self._passwords.items()}
         self._type(
             programs,
-            f"ALTER ROLE {SUPERUSER} PASSWORD '{password[SUPERUSER]}'\n"
-            f"CREATE ROLE {OWNER} LOGIN PASSWORD '{password[OWNER]}'\n"
-            f"CREATE ROLE {APP} LOGIN PASSWORD '{password[APP]}'\n"
+            f"ALTER ROLE {SUPERUSER} PASSWORD '{hashed[SUPERUSER]}'\n"
+            f"CREATE ROLE {OWNER} LOGIN PASSWORD '{hashed[OWNER]}'\n"
+            f"CREATE ROLE {APP} LOGIN PASSWORD '{hashed[APP]}'\n"
             f"CREATE DATABASE {DATABASE} OWNER {OWNER}\n",
         )
 
@@ -151,3 +155,13 @@ class Postgres(Component):
             log = self.folder / "postgres-initdb.log"
             log.write_text(done.stdout + done.stderr)
             raise NotStarted(f"Postgres could not make its data folder; see {log}.")
+
+
+def hashed_once(password: str) -> str:
+    """What Postgres keeps of it (RFC 5803), which its clients compute too, for each connection. 4,096 hashes, as it
+    would take, slow down who guesses words, and no one who guesses 128 random bits."""
+    salt, times = secrets.token_bytes(16), 1
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, times)
+    client, server = (hmac.digest(salted, key, "sha256") for key in (b"Client Key", b"Server Key"))
+    kept = (base64.b64encode(one).decode() for one in (salt, hashlib.sha256(client).digest(), server))
+    return "SCRAM-SHA-256${}:{}${}:{}".format(times, *kept)
