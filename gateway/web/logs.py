@@ -24,9 +24,10 @@ def configure_logs(level: str) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            # Before the time, by which no line would be the same.
             SameLines(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(serializer=encode_log),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -53,7 +54,7 @@ class SameLines:
             self._written[line] = (written_at, left_out + 1)
             raise structlog.DropEvent
         if len(self._written) >= MAX_LINES:
-            self._written = {one: of for one, of in self._written.items() if now - of[0] < SAME_AFTER_S}
+            self._written = {one: of for one, of in list(self._written.items()) if now - of[0] < SAME_AFTER_S}
         if len(self._written) < MAX_LINES:
             self._written[line] = (now, 0)
         return {**event, "repeated": left_out} if left_out else event

@@ -1,5 +1,8 @@
 """A log line that stays the same is written once in a while; another one at once."""
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -51,3 +54,20 @@ def test_lines_that_all_differ_are_all_written_and_few_are_kept() -> None:
 
     assert len(written.lines) == 2 * MAX_LINES
     assert len(written.same_lines._written) == MAX_LINES
+
+
+def test_a_process_writes_its_own_log_so() -> None:
+    """With the time of each line, which is no difference."""
+    code = """
+import structlog
+from gateway.web.logs import configure_logs
+configure_logs("info")
+for second in range(3):
+    structlog.get_logger().warning("away", cause="refused")
+structlog.get_logger().warning("away", cause="wrong password")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+
+    assert [line["cause"] for line in lines] == ["refused", "wrong password"]
+    assert all(line["timestamp"].endswith("Z") for line in lines)
