@@ -4,11 +4,13 @@ Only then is this module imported, which needs the packages of the extra `otel`.
 of a person or word that a caller made up. They are sent by a thread; what does not fit into its queue is dropped.
 """
 
+import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 from uuid import UUID
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -20,6 +22,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from gateway.domain.errors import CODES
 from gateway.domain.usage_rows import UsageRow
+
+log = structlog.get_logger(__name__)
 
 # The names of the GenAI semantic conventions; other endpoints keep their own.
 OPERATIONS: Final = {
@@ -146,11 +150,20 @@ class _Closings:
         self._open.clear()
 
 
+class _SdkLog(logging.Handler):
+    """What the SDK says, as lines of our own: without its waits, they stay the same and are not repeated."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("traces_not_sent", cause=record.getMessage().partition(" encountered while ")[0])
+
+
 class Tracing:
     """Makes and sends the traces of a worker. `share` is of calls whose caller has no trace: the caller's is sampled as
     they say."""
 
     def __init__(self, url: str, share: float) -> None:
+        of_sdk = logging.getLogger("opentelemetry")
+        of_sdk.handlers, of_sdk.propagate = [_SdkLog(logging.WARNING)], False
         own = Resource({"service.name": "litemaas-gateway", "service.version": version("litemaas")})
         self._provider = TracerProvider(
             # OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME of the environment come first, as everywhere.

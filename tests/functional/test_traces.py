@@ -1,21 +1,29 @@
 """OpenTelemetry traces: a span for each request and each of its steps, as a collector on loopback receives them."""
 
+import asyncio
+import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import aiohttp
 import pytest
-from callers import Caller, MakeCaller
-from gateways import GatewayThread, StartGateway
+from callers import Caller, MakeCaller, make_caller
+from gateways import Backends, GatewayThread, StartGateway
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.semconv._incubating.attributes import error_attributes, gen_ai_attributes, http_attributes
-from otlp_collector import OtlpCollector
+from otlp_collector import OtlpCollector, Trace
 from pydantic import ValidationError
+from realtime_sessions import MODEL, open_realtime
 from recording_upstream import RecordingUpstream
+from workers import Workers
 
 from deploy.embedded.processes import free_port
 from gateway import settings as gateway_settings
 from gateway.settings import Settings
+from gateway.storage.postgres import Pool
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT_ID = "b7ad6b7169203331"
@@ -199,6 +207,52 @@ async def test_a_collector_that_is_away_disturbs_no_call(
     await gateway.stop_async()
 
     assert [answer.status for answer in answers] == [200] * 20
+
+
+async def test_a_realtime_session_is_one_trace(
+    make: MakeCaller, traced: GatewayThread, collector: OtlpCollector
+) -> None:
+    caller = (await make(MODEL)).at(traced.url)
+    async with open_realtime(caller) as session:
+        await session.receive_until("session.created")
+        await session.ask("Hello [tokens=3]")
+
+    def has_ended(spans: list[Span]) -> bool:
+        return {"settle", "WEBSOCKET /v1/realtime"} <= {span.name for span in spans}
+
+    trace = Trace(await collector.wait_for(has_ended, "the trace of the session"))
+    assert trace.names == [step for step in STEPS if step != "read"]
+    assert trace.attributes["gen_ai.request.model"] == MODEL
+
+
+async def test_workers_trace_and_say_once_when_the_collector_has_gone(
+    backends: Backends, pool: Pool, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Real processes. Each line of their log is JSON, as all others, and stays the same."""
+    with OtlpCollector() as collector:
+        more = {"LITEMAAS_TRACES_URL": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        workers = Workers(backends, tmp_path, count=2, LITEMAAS_STATE_DIR=str(tmp_path / "state"), **more)
+        await workers.start()
+        try:
+            caller = await make_caller(pool, workers.url, http, ["demo-chat"])
+            answers = await caller.chats(6, "Hello [tokens=2]")
+            traces = [await collector.trace(answer.request_id) for answer in answers]
+        except BaseException:
+            workers.program.stop()
+            raise
+    try:
+        answers += await caller.chats(6, "Hello [tokens=2]")
+    finally:
+        await asyncio.to_thread(workers.program.stop)
+    lines = (tmp_path / "gateway.log").read_text().splitlines()
+    events = [json.loads(line) for line in lines if not line.startswith("INFO: ")]
+    complaints = [event["cause"] for event in events if event["event"] == "traces_not_sent"]
+
+    assert [answer.status for answer in answers] == [200] * 12
+    assert [trace.names for trace in traces] == [STEPS] * 6
+    assert complaints
+    # Each worker says each cause once.
+    assert max(Counter(complaints).values()) <= 2
 
 
 async def test_every_call_has_its_own_trace(caller: Caller, traced: GatewayThread, collector: OtlpCollector) -> None:
