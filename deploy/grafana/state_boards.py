@@ -167,10 +167,11 @@ ROWS: Final = Row(
         Panel(
             title="Journals",
             unit="bytes",
-            about="On the disks of the gateways: of their workers, and left by workers that are gone.",
+            about="On disk: of workers, left by workers that are gone, and kept in case Postgres loses rows.",
             queries=(
                 Query("litemaas_ledger_journal_bytes", "{{instance}}"),
                 Query("litemaas_ledger_left_bytes", "{{instance}}, left"),
+                Query("litemaas_ledger_kept_bytes", "{{instance}}, kept"),
             ),
         ),
         Panel(
