@@ -41,19 +41,23 @@ _W3C: Final = TraceContextTextMapPropagator()
 
 
 class CallTrace:
-    """The spans of one request. `step` ends the step before: one is under way at a time."""
+    """The spans of one request. `step` ends the step before: one is under way at a time. A request that is not sampled
+    has no steps: what LiteLLM gets names its own span."""
 
-    __slots__ = ("_closings", "_context", "_root", "_step", "_tracer")
+    __slots__ = ("_closings", "_context", "_is_sampled", "_root", "_step", "_tracer")
 
     def __init__(self, tracer: Tracer, root: Span, closings: "_Closings") -> None:
         self._tracer = tracer
         self._root = root
+        self._is_sampled = root.is_recording()
         self._context = set_span_in_context(root, Context())
         self._closings = closings
         self._step: Span | None = None
 
     def step(self, name: str, kind: SpanKind = SpanKind.INTERNAL) -> None:
         """The next step begins."""
+        if not self._is_sampled:
+            return
         if self._step is not None:
             self._step.end()
         self._step = self._tracer.start_span(name, self._context, kind)
@@ -73,10 +77,9 @@ class CallTrace:
         """The call has ended as the row says. Its last steps outlive the request."""
         self.step("record")
         recording, self._step = self._step, None
-        if recording is not None:
-            self._closings.add(row.request_id, recording, self._context)
-        if not self._root.is_recording():
+        if recording is None:
             return
+        self._closings.add(row.request_id, recording, self._context)
         self.answered(row.status, row.error_code)
         self._root.set_attributes(
             {
