@@ -98,7 +98,13 @@ async def migrate(
                 raise MigrationError(
                     f"{migration.name} was changed after it was applied; write a new migration instead."
                 )
-        todo = [m for m in migrations if m.name not in applied and phase in (None, m.phase)]
+        missing = [m for m in migrations if m.name not in applied]
+        if phase == "post" and (before := [m.name for m in missing if m.phase == "pre"]):
+            raise MigrationError(
+                f"{before[0]} comes before those of the phase post: run 'litemaas migrate --phase pre', then replace "
+                "all programs."
+            )
+        todo = [m for m in missing if phase in (None, m.phase)]
         for migration in todo:
             await _apply(connection, migration)
         return [m.name for m in todo]

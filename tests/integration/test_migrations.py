@@ -107,6 +107,16 @@ async def test_a_phase_applies_only_its_own_files(database: Database, folder: Pa
     assert await run(database, folder, phase="post") == [f"{number + 1:04d}_post_drop_things.sql"]
 
 
+async def test_post_is_refused_while_migrations_of_pre_are_missing(database: Database, folder: Path) -> None:
+    number = len(read_migrations(folder)) + 1
+    (folder / f"{number:04d}_pre_create_things.sql").write_text("-- Before.\nCREATE TABLE things (id bigint);")
+    (folder / f"{number + 1:04d}_post_drop_things.sql").write_text("-- After.\nDROP TABLE IF EXISTS things;")
+
+    with pytest.raises(MigrationError, match=f"{number:04d}_pre_create_things.sql comes before"):
+        await run(database, folder, phase="post")
+    assert len(await run(database, folder)) == 2
+
+
 async def test_partitions_exist_for_last_month_this_one_and_three_ahead(database: Database) -> None:
     connection = await asyncpg.connect(database.app_url)
     expected = await connection.fetch(
