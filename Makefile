@@ -29,7 +29,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test coverage compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools dashboards \
-	endings usage-bench chaos distributed rolling tls ledger-cpu loadtest soak memory \
+	endings usage-bench chaos distributed rolling tls upgrade ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
 help:
@@ -207,6 +207,11 @@ $(TOOLS)/tls/unpacked:
 # All gateways are restarted one after the other under STREAMS=200 open streams.
 rolling: install
 	LITEMAAS_TEST_STREAMS=$(or $(STREAMS),200) $(BIN)/python -m pytest -q tests/functional/test_rolling_restart.py
+
+# From the last release to this version and back under load: the release is installed in .venv-upgrade-VERSION from its
+# commit, which must be in this clone.
+upgrade: install
+	PYTHONPATH=tests:. $(BIN)/python -m upgrade
 
 # Every fault of docs/ledger.md against real processes, and its table; SHORT=1 less of each, ONLY="disk kill" some.
 chaos: litellm

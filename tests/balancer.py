@@ -1,7 +1,6 @@
 """A load balancer of TCP that asks for readiness, as those before containers do."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -20,7 +19,6 @@ class Balancer:
         self._programs = list(programs)
         self._ready: list[Program] = []
         self._turn = 0
-        self._open: Counter[Program] = Counter()
         self.without_program = 0
 
     @asynccontextmanager
@@ -42,10 +40,6 @@ class Balancer:
         """It gets no new connections from now on."""
         self._programs.remove(program)
         self._ready = [one for one in self._ready if one is not program]
-
-    def count_open(self, program: Program) -> int:
-        """Its connections that are not at their end."""
-        return self._open[program]
 
     async def _keep_looking(self) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
@@ -71,11 +65,7 @@ class Balancer:
                 there, back = await asyncio.open_connection("127.0.0.1", program.port)
             except OSError:
                 continue  # it has ended since; nothing was sent, so the next one may have the connection
-            self._open[program] += 1
-            try:
-                await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
-            finally:
-                self._open[program] -= 1
+            await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
             return
         writer.close()
 

@@ -66,3 +66,10 @@ def test_jobs_need_nothing_that_comes_after_them(rendered: dict[str, list[Object
                 named = {volume["configMap"]["name"] for volume in spec["volumes"] if "configMap" in volume}
                 assert "serviceAccountName" not in spec
                 assert not named & made
+
+
+def test_going_back_runs_no_migrations(rendered: dict[str, list[Object]]) -> None:
+    """`helm rollback`: the version before works with the tables as they are, until `post` was applied."""
+    hooks = {hook for objects in rendered.values() for hook, _ in jobs(objects).values()}
+
+    assert not {hook for hook in hooks if "rollback" in hook}
