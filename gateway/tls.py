@@ -8,10 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import structlog
-
-log = structlog.get_logger(__name__)
-
 # Of TLS 1.2 and 1.3, in the words of OpenSSL: a server that wants a client certificate, or another one.
 WANTS_CERTIFICATE: Final = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED")
 NO_TLS: Final = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
@@ -72,7 +68,10 @@ class _Kept:
         except OSError as exc:
             if self._context is None:
                 raise
-            # A certificate that is being replaced, before its key is.
+            # A certificate that is being replaced, before its key is. Imported only here: every command loads this.
+            import structlog
+
+            log = structlog.get_logger(__name__)
             log.warning(
                 "certificates_not_read", files=[str(one) for one in astuple(self._files) if one], cause=str(exc)
             )
