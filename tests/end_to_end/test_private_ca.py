@@ -120,7 +120,9 @@ async def check_admin_api(backends: Backends, site: TlsSite, **files: Path) -> N
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://admin", headers=LOGIN) as admin:
             assert (await admin.get("/health/ready")).json()["parts"] == {"postgres": True, "redis": True}
-            assert (await admin.get("/api/v1/admin/health/litellm")).json()["reachable"] is True
+            health = (await admin.get("/api/v1/admin/health/litellm")).json()
+            assert [one["reachable"] for one in health["addresses"]] == [True]
+            assert health["addresses"][0]["version"].startswith("1.")
 
 
 async def test_every_program_works_with_a_private_ca(

@@ -11,8 +11,9 @@ import asyncpg
 import httpx2
 import pytest
 from admin_client import LOGIN, NOWHERE, ROUTES, TOKEN, check_error, settings_for
-from conftest import Database
+from conftest import Database, Superuser
 from factories import make_user
+from fastapi import FastAPI
 
 from admin_api.main import create_app
 from gateway.storage.postgres import Pool
@@ -220,6 +221,30 @@ async def test_a_read_only_postgres_serves_reads_and_refuses_changes_with_503(da
     assert read.status_code == 200
     for answer in changes:
         check_error(answer, 503, "database_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("change", "restore"),
+    [
+        ("ALTER DATABASE {} ALLOW_CONNECTIONS false", "ALTER DATABASE {} ALLOW_CONNECTIONS true"),
+        ("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", "GRANT CONNECT ON DATABASE {} TO PUBLIC"),
+    ],
+    ids=["no connections", "none of this role"],
+)
+async def test_a_database_that_refuses_connections_is_a_503_until_it_takes_them(
+    change: str, restore: str, database: Database, superuser: Superuser, admin_app: FastAPI, admin: httpx2.AsyncClient
+) -> None:
+    assert (await admin.get("/api/v1/users")).status_code == 200
+    await superuser.execute(change.format(database.name))
+    try:
+        await admin_app.state.pool.expire_connections()
+        refused = await admin.get("/api/v1/users")
+    finally:
+        await superuser.execute(restore.format(database.name))
+    again = await admin.get("/api/v1/users")
+
+    check_error(refused, 503, "database_unavailable")
+    assert again.status_code == 200
 
 
 async def test_a_programming_error_is_a_500_without_details(database: Database, admin: httpx2.AsyncClient) -> None:

@@ -24,7 +24,7 @@ BreakerState = Literal["closed", "open", "half_open"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressHealth:
-    """Health of one address. `version` is None if LiteLLM does not report it, e.g. without a database."""
+    """Health of one address. `version` is None if LiteLLM does not report it, or refuses the key."""
 
     address: str
     reachable: bool
@@ -66,10 +66,12 @@ async def _check_address(litellm: LiteLLM, url: str) -> AddressHealth:
     breaker, reachable, version = litellm.breakers[url], False, None
     if breaker.admits(monotonic()):
         breaker.sent(monotonic())
+        # The route without `details` needs no key and reports no version.
+        key = {"authorization": f"Bearer {litellm.api_key.get_secret_value()}"}
         verify = litellm.tls.context()
         try:
             async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, trust_env=False) as client:
-                answer = await client.get(f"{url}/health/readiness")
+                answer = await client.get(f"{url}/health/readiness/details", headers=key)
         except (httpx2.HTTPError, httpx2.InvalidURL):
             breaker.failed(monotonic())
         else:
