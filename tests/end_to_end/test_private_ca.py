@@ -31,6 +31,9 @@ from gateway.upstream.client import Timeouts, Upstream
 from gateway.upstream.failures import UpstreamBroken, UpstreamUnreachable
 from gateway.upstream.pool import UpstreamPool
 
+# The start of LiteLLM counts for the first test.
+pytestmark = pytest.mark.timeout(240)
+
 CURES: Final = {
     "another CA": "set LITEMAAS_{}_CA_FILE to the file of the CA that signed it",
     "another name": "name the server in the setting as its certificate does",
