@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from admin_api.portal.charts.scales import Mark
+from admin_api.portal.charts.scales import Mark, width_of
 
 HOURS: Final = 24
 ROW: Final = 22
@@ -35,6 +35,11 @@ class HeatMap:
     days: Sequence[Mark]
     hours: Sequence[Mark]
     height: int
+
+    @property
+    def axis_width(self) -> int:
+        """In pixels."""
+        return width_of(self.days)
 
 
 def draw(

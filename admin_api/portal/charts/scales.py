@@ -8,6 +8,9 @@ HEIGHT: Final = 200
 TICKS: Final = 4
 # As many as fit a phone.
 LABELS: Final = 4
+# Pixels: of a digit of a label, and of what is left free beside it.
+CHARACTER: Final = 7
+BESIDE: Final = 16
 _STEPS: Final = (1, 2, 5, 10)
 
 
@@ -30,6 +33,11 @@ def top_of(highest: int) -> int:
 def marks_up(top: int, write: Callable[[int], str]) -> list[Mark]:
     """From 0 at the bottom to `top`, written by `write`."""
     return [Mark(HEIGHT - HEIGHT * tick / TICKS, write(top * tick // TICKS)) for tick in range(TICKS + 1)]
+
+
+def width_of(marks: Sequence[Mark]) -> int:
+    """Pixels that the labels of an axis up take, with their distance from the chart."""
+    return BESIDE + CHARACTER * max(len(mark.text) for mark in marks)
 
 
 def marks_across(texts: Sequence[str]) -> list[Mark]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from admin_api.portal.charts.scales import HEIGHT, Mark, marks_across, marks_up, top_of
+from admin_api.portal.charts.scales import HEIGHT, Mark, marks_across, marks_up, top_of, width_of
 
 GAP_SHARE: Final = 0.2
 # Classes of colours; the last one is for all others.
@@ -52,6 +52,11 @@ class Chart:
     across: Sequence[Mark]
     legend: Sequence[tuple[str, int]]
     height: int = HEIGHT
+
+    @property
+    def axis_width(self) -> int:
+        """In pixels: exact amounts are long."""
+        return width_of(self.up)
 
 
 def stack(
