@@ -183,8 +183,8 @@ def list_sessions(user: Email, as_json: AsJSON = False) -> None:
     """List a user's open sessions in browsers."""
     settings = environment.UserSettings.from_env()
     idle_s = settings.session_idle_s
-    rows = act(lambda pool: sessions.list_sessions_of(pool, operator(), user, idle_s=idle_s), settings)
-    view = SessionsView(rows=[SessionView.of(row, None) for row in rows])
+    found = act(lambda pool: sessions.list_sessions_of(pool, operator(), user, idle_s=idle_s), settings)
+    view = SessionsView(rows=[SessionView.of(row, None) for row in found.rows])
     if as_json:
         typer.echo(view.model_dump_json())
     else:

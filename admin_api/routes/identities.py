@@ -33,8 +33,8 @@ async def unlink_identity(actor: Admin, pool: AppPool, user: UserPath, identity_
 @router.get("/{user}/sessions")
 async def list_user_sessions(actor: Reader, pool: AppPool, settings: AppSettings, user: UserPath) -> SessionsView:
     """The user's open sessions in browsers, newest first, at most 100."""
-    rows = await sessions.list_sessions_of(pool, actor, user, idle_s=settings.session_idle_s)
-    return SessionsView(rows=[SessionView.of(row, actor.session_id) for row in rows])
+    found = await sessions.list_sessions_of(pool, actor, user, idle_s=settings.session_idle_s)
+    return SessionsView(rows=[SessionView.of(row, actor.session_id) for row in found.rows])
 
 
 @router.delete("/{user}/sessions")

@@ -95,13 +95,15 @@ async def update_seen(executor: "Executor", session_id: int, *, idle_s: float) -
 LIST: Final = """
 SELECT id, provider, host(ip) AS ip, user_agent, created_at, last_seen_at, expires_at FROM sessions
 WHERE user_id = $1 AND ended_at IS NULL AND expires_at > now() AND last_seen_at > now() - make_interval(secs => $2)
-ORDER BY id DESC LIMIT 100
+  AND id < $3 ORDER BY id DESC LIMIT $4
 """
 
 
-async def list_sessions(executor: "Executor", user_id: int, *, idle_s: float) -> list[Session]:
+async def list_sessions(
+    executor: "Executor", user_id: int, *, idle_s: float, before_id: int, limit: int
+) -> list[Session]:
     """The user's that work now, newest first."""
-    return [Session(**row) for row in await executor.fetch(LIST, user_id, idle_s)]
+    return [Session(**row) for row in await executor.fetch(LIST, user_id, idle_s, before_id, limit)]
 
 
 END: Final = """

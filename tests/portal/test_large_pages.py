@@ -159,3 +159,39 @@ async def test_pages_of_large_teams_are_bounded_and_leave_nothing_out(
     assert grown == {}
     assert {email: cost for email, cost in shown.items() if cost} == {row["email"]: row["cost"] for row in costs}
     assert len(shown) == 31
+
+
+async def test_the_page_of_a_user_with_many_possessions_is_bounded_and_leaves_nothing_out(
+    new_visitor: NewVisitor, pool: Pool
+) -> None:
+    ana = await new_visitor("ana", is_admin=True)
+    await new_visitor("bob")
+    bob = await pool.fetchval("SELECT id FROM users WHERE email = 'bob@example.org'")
+
+    async def add(first: int, last: int) -> int:
+        """Characters of the page then."""
+        await pool.execute(
+            "INSERT INTO sessions (user_id, digest, provider, user_agent, expires_at)"
+            " SELECT $1, sha256(n::text::bytea), 'oidc', 'browser ' || n, now() + interval '1 day'"
+            " FROM generate_series($2::int, $3::int) AS n",
+            bob, first, last,
+        )  # fmt: skip
+        await pool.execute(
+            "INSERT INTO personal_tokens (user_id, name, role, digest, pepper_version, last_four, expires_at,"
+            " created_by) SELECT $1, 'token ' || n, 'user', sha256(n::text::bytea), 1, 'abcd',"
+            " now() + interval '9 days', 'test' FROM generate_series($2::int, $3::int) AS n",
+            bob, first, last,
+        )  # fmt: skip
+        return len((await ana.browser.get(f"/admin/users/{bob}", headers={"accept": "text/html"})).text)
+
+    many = await add(1, 60)
+    for name, column, own in (("sessions", 3, 1), ("tokens", 0, 0)):
+        found, path = [], f"/admin/users/{bob}"
+        while path:
+            await ana.open(path)
+            found += [row[column] for row in ana.rows(name)]
+            path = next((href for href in ana.page.xpath("//a/@href") if href.endswith(f"#{name}") and "?" in href), "")
+        assert (len(found), len(set(found))) == (60 + own, 60 + own), name
+        (first,) = ana.page.xpath("//a[@aria-label='First page']/@href")
+        assert first == f"/admin/users/{bob}#{name}"
+    assert await add(61, 120) < many * 1.01

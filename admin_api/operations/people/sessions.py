@@ -7,7 +7,7 @@ from uuid import UUID
 from admin_api.encryption import SecretKeys
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.lookups import get_user
-from admin_api.operations.pagination import MAX_ID
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.people.logins import Person
 from admin_api.operations.people.personal_tokens import rejected_login
 from admin_api.operations.people.refused_logins import LoginRefused
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ID_PREFIX: Final = "lms-"
 PURPOSE: Final = "session cookie"
 MAX_AGENT: Final = 300
+MAX_SHOWN: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,15 +119,22 @@ async def list_sessions(pool: "Pool", actor: Actor, times: SessionTimes) -> list
     if actor.user_id is None:
         return []
     async with pool.acquire() as connection:
-        return await sessions.list_sessions(connection, actor.user_id, idle_s=times.idle_s)
+        return await sessions.list_sessions(
+            connection, actor.user_id, idle_s=times.idle_s, before_id=MAX_ID, limit=MAX_SHOWN
+        )
 
 
-async def list_sessions_of(pool: "Pool", actor: Actor, user: str, *, idle_s: float) -> list[Session]:
-    """Any user's active sessions, newest first, at most 100. Raises GatewayError `not_found`."""
+async def list_sessions_of(
+    pool: "Pool", actor: Actor, user: str, *, idle_s: float, limit: int = MAX_SHOWN, cursor: str | None = None
+) -> Page[Session]:
+    """Any user's active sessions, newest first. Raises GatewayError `not_found`, `validation_failed`."""
     require_reader(actor)
+    check_limit(limit)
+    before_id = parse_id_cursor(cursor, first=MAX_ID)
     async with pool.acquire() as connection:
         found = await get_user(connection, user)
-        return await sessions.list_sessions(connection, found.id, idle_s=idle_s)
+        rows = await sessions.list_sessions(connection, found.id, idle_s=idle_s, before_id=before_id, limit=limit + 1)
+    return page(rows, limit, lambda row: row.id)
 
 
 async def end_sessions_of(pool: "Pool", actor: Actor, user: str, *, session_id: int | None = None) -> int:

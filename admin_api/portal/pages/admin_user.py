@@ -1,8 +1,9 @@
 """One user: who they are, what they have and may use; an admin changes it here."""
 
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from admin_api.operations import subscriptions
+from admin_api.operations import pagination, subscriptions
 from admin_api.operations.keys import keys
 from admin_api.operations.people import identities, invitations, personal_tokens, sessions, users
 from admin_api.operations.preconditions import version_of
@@ -13,6 +14,7 @@ from admin_api.portal.key_texts import state_of
 from admin_api.portal.languages import NAMES
 from admin_api.portal.limit_forms import kind_choices
 from admin_api.portal.limit_rows import limits_of
+from admin_api.portal.paged_lists import PagedList, paged
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.subscription_texts import MOVES, colour_of
 from admin_api.portal.subscription_texts import text_of as subscription_text
@@ -25,7 +27,9 @@ from gateway.domain.subscriptions import allowed_actions
 
 FIELDS: Final = ("name", "email", "role", "locale", "time_zone")
 LIMIT_FIELDS: Final = ("kind", "amount", "reason")
-# More of one user's are in the lists of all.
+# On one page of each list.
+ROWS: Final = 25
+# Of those that few users have more of than of logins.
 SHOWN: Final = 100
 
 
@@ -75,25 +79,50 @@ def reference(visit: Visit) -> str:
 
 async def _possessions(visit: Visit, user: User) -> dict[str, Any]:
     mine = str(user.id)
-    own_keys = await keys.list_keys(visit.pool, visit.actor, user=mine, limit=SHOWN)
-    subscribed = await subscriptions.list_subscriptions(visit.pool, visit.actor, user=mine, limit=SHOWN)
     invited = await invitations.list_of_user(visit.pool, visit.actor, mine, limit=SHOWN)
-    tokens = await personal_tokens.list_tokens(visit.pool, visit.actor, user=mine, limit=SHOWN)
     known = await identities.list_identities(visit.pool, visit.actor, mine, limit=SHOWN)
     return {
-        "keys": [(key, *state_of(visit, key)) for key in own_keys.rows],
-        "subscriptions": [
-            (row, subscription_text(visit, row.status), colour_of(row.status), allowed_actions(row.status, "admin"))
-            for row in subscribed.rows
-        ],
+        "keys": await _keys(visit, mine),
+        "subscriptions": await _subscriptions(visit, mine),
         "limits": await limits_of(visit, user=mine),
-        "tokens": token_lines(visit, tokens.rows),
+        "tokens": await _tokens(visit, mine),
         "identities": known.rows,
         "invitations": [(row, text_of(visit, TEAM_ROLES, row.role)) for row in invited.rows],
-        "sessions": await sessions.list_sessions_of(
-            visit.pool, visit.actor, mine, idle_s=visit.settings.session_idle_s
-        ),
+        "sessions": await _sessions(visit, mine),
     }
+
+
+async def _keys(visit: Visit, mine: str) -> PagedList:
+    cursor = visit.query("api-keys")
+    found = await keys.list_keys(visit.pool, visit.actor, user=mine, limit=ROWS, cursor=cursor)
+    lines = [(key, *state_of(visit, key)) for key in found.rows]
+    return _paged(visit, "api-keys", lines, found.next_cursor)
+
+
+async def _subscriptions(visit: Visit, mine: str) -> PagedList:
+    cursor = visit.query("subscriptions")
+    found = await subscriptions.list_subscriptions(visit.pool, visit.actor, user=mine, limit=ROWS, cursor=cursor)
+    lines = [
+        (row, subscription_text(visit, row.status), colour_of(row.status), allowed_actions(row.status, "admin"))
+        for row in found.rows
+    ]
+    return _paged(visit, "subscriptions", lines, found.next_cursor)
+
+
+async def _tokens(visit: Visit, mine: str) -> PagedList:
+    cursor = visit.query("tokens")
+    found = await personal_tokens.list_tokens(visit.pool, visit.actor, user=mine, limit=ROWS, cursor=cursor)
+    return _paged(visit, "tokens", token_lines(visit, found.rows), found.next_cursor)
+
+
+async def _sessions(visit: Visit, mine: str) -> PagedList:
+    idle_s, cursor = visit.settings.session_idle_s, visit.query("sessions")
+    found = await sessions.list_sessions_of(visit.pool, visit.actor, mine, idle_s=idle_s, limit=ROWS, cursor=cursor)
+    return _paged(visit, "sessions", found.rows, found.next_cursor)
+
+
+def _paged(visit: Visit, name: str, rows: Sequence[Any], next_cursor: str | None) -> PagedList:
+    return paged(pagination.Page(rows, next_cursor), f"/admin/users/{reference(visit)}", name, visit.query(name))
 
 
 def _sent(visit: Visit, user: User, refused: Refusal) -> dict[str, str]:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import Final
 
 from admin_api.operations import subscriptions
 from admin_api.operations.limits import limits
@@ -14,6 +13,7 @@ from admin_api.operations.people.memberships import TeamAccess
 from admin_api.operations.usage.reports import sum_users
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.portal.limit_lines import LimitLine, read_lines
+from admin_api.portal.paged_lists import PagedList, paged
 from admin_api.portal.subscription_texts import colour_of, text_of
 from admin_api.portal.visits import Visit
 from admin_api.storage.accounts import TeamMember
@@ -26,15 +26,6 @@ MAX_OF_TEAM: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """A page of one list, and the addresses of the next one and of the first."""
-
-    rows: Sequence[Any]
-    next_path: str | None = None
-    first_path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MemberLine:
     """A member; what they spent in the period, None for who may not see it; and their tightest limit in the team."""
 
@@ -43,15 +34,9 @@ class MemberLine:
     limit: LimitLine | None
 
 
-def section_of(page: Page[Any], base: str, name: str, cursor: str | None) -> Section:
-    """`name` is that of the cursor in the address, and of the table."""
-    following = f"{base}?{urlencode({name: page.next_cursor})}#{name}" if page.next_cursor else None
-    return Section(page.rows, following, f"{base}#{name}" if cursor else None)
-
-
 async def read_limits(
     visit: Visit, access: TeamAccess, base: str, members: Sequence[TeamMember]
-) -> tuple[Section | None, dict[int | None, LimitLine]]:
+) -> tuple[PagedList | None, dict[int | None, LimitLine]]:
     """Those of the team and of its subscriptions, the tightest first, None if Redis does not answer; and by user the
     tightest of each of these members. All are looked up at once."""
     team, cursor = str(access.team.id), visit.query("limits")
@@ -71,14 +56,14 @@ async def read_limits(
         if line.row.level == "user":
             by_user.setdefault(line.row.user_id, line)
     shown = Page([line for line in lines if line.row.level != "user"], found.next_cursor)
-    return section_of(shown, base, "limits", cursor), by_user
+    return paged(shown, base, "limits", cursor), by_user
 
 
-async def read_members(visit: Visit, access: TeamAccess, base: str) -> Section:
+async def read_members(visit: Visit, access: TeamAccess, base: str) -> PagedList:
     """By user id."""
     cursor = visit.query("members")
     page = await teams.list_members(visit.pool, visit.actor, str(access.team.id), limit=MEMBERS, cursor=cursor)
-    return section_of(page, base, "members", cursor)
+    return paged(page, base, "members", cursor)
 
 
 async def read_costs(visit: Visit, query: UsageFilter, members: Sequence[TeamMember]) -> dict[int, int]:
@@ -87,25 +72,25 @@ async def read_costs(visit: Visit, query: UsageFilter, members: Sequence[TeamMem
     return {user_id: one.cost_nano_usd for user_id, one in sums.items()}
 
 
-async def read_join_requests(visit: Visit, access: TeamAccess, base: str) -> Section:
+async def read_join_requests(visit: Visit, access: TeamAccess, base: str) -> PagedList:
     """The open ones."""
     cursor = visit.query("join-requests")
     page = await join_requests.list_requests(visit.pool, visit.actor, str(access.team.id), limit=ROWS, cursor=cursor)
-    return section_of(page, base, "join-requests", cursor)
+    return paged(page, base, "join-requests", cursor)
 
 
-async def read_invitations(visit: Visit, access: TeamAccess, base: str) -> Section:
+async def read_invitations(visit: Visit, access: TeamAccess, base: str) -> PagedList:
     """The open ones."""
     cursor = visit.query("invitations")
     page = await invitations.list_invitations(visit.pool, visit.actor, str(access.team.id), limit=ROWS, cursor=cursor)
-    return section_of(page, base, "invitations", cursor)
+    return paged(page, base, "invitations", cursor)
 
 
-async def read_subscriptions(visit: Visit, access: TeamAccess, base: str) -> Section:
+async def read_subscriptions(visit: Visit, access: TeamAccess, base: str) -> PagedList:
     """Each with its status as text and its colour."""
     cursor = visit.query("subscriptions")
     page = await subscriptions.list_subscriptions(
         visit.pool, visit.actor, team=str(access.team.id), limit=ROWS, cursor=cursor
     )
     lines = [(row, text_of(visit, row.status), colour_of(row.status)) for row in page.rows]
-    return section_of(Page(lines, page.next_cursor), base, "subscriptions", cursor)
+    return paged(Page(lines, page.next_cursor), base, "subscriptions", cursor)

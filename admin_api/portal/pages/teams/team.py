@@ -11,8 +11,8 @@ from admin_api.operations.preconditions import version_of
 from admin_api.operations.usage.reports import summarize
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.portal.forms import NONE, Refusal
+from admin_api.portal.paged_lists import PagedList
 from admin_api.portal.pages.teams import sections
-from admin_api.portal.pages.teams.sections import Section
 from admin_api.portal.rendering import Page
 from admin_api.portal.visits import Visit
 
@@ -71,7 +71,7 @@ async def _lists(visit: Visit, access: TeamAccess, base: str) -> Mapping[str, An
         "versions": {line.row.id: version_of(line.row) for line in (limits.rows if limits else ())},
         "members": replace(members, rows=lines),
         "sums": (await summarize(visit.pool, visit.actor, query)).sums,
-        "invitations": await sections.read_invitations(visit, access, base) if sees_people else Section(()),
-        "join_requests": await sections.read_join_requests(visit, access, base) if sees_people else Section(()),
+        "invitations": await sections.read_invitations(visit, access, base) if sees_people else PagedList(()),
+        "join_requests": await sections.read_join_requests(visit, access, base) if sees_people else PagedList(()),
         "subscriptions": await sections.read_subscriptions(visit, access, base),
     }
