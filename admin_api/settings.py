@@ -149,6 +149,15 @@ class LiteLLMSettings(DatabaseSettings):
         return value
 
 
+class SystemSettings(LiteLLMSettings):
+    """For the state of the whole system."""
+
+    redis_url: RedisURL | None = Field(default=None, description="Redis, for the state of limits")
+    redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
+    redis_cert_file: Path | None = Field(default=None, description="client certificate for a Redis that asks for one")
+    redis_key_file: Path | None = Field(default=None, description="its private key; none: it is in REDIS_CERT_FILE")
+
+
 class SecretSettings(DatabaseSettings):
     """For commands that encrypt stored secrets, and for cookies."""
 
@@ -212,7 +221,7 @@ class WebhookSettings(SecretSettings, NotificationSettings):
     """For commands that create webhooks."""
 
 
-class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSettings, LoginSettings):
+class Settings(KeySettings, SystemSettings, SecretSettings, NotificationSettings, LoginSettings):
     """For the admin API."""
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
@@ -221,10 +230,6 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
         default=None, description="address of the gateway for the playground of the portal; none: GATEWAY_URL"
     )
     gateway_ca_file: Path | None = Field(default=None, description="CA of the gateway's certificate")
-    redis_url: RedisURL | None = Field(default=None, description="Redis, for the state of limits")
-    redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
-    redis_cert_file: Path | None = Field(default=None, description="client certificate for a Redis that asks for one")
-    redis_key_file: Path | None = Field(default=None, description="its private key; none: it is in REDIS_CERT_FILE")
     shutdown_delay_s: NonNegativeFloat = Field(
         default=0.0,
         description="how long a program that is to end still takes calls while it is not ready: longer than the "

@@ -131,7 +131,7 @@ class Worker:
             forget=lambda account_ids: self.without_redis.forget(account_ids),
         )
         self.leases = LeaseKeeper(self.counters, lambda reservation: self.admission.take_again(reservation))
-        self.worker_count = WorkerCount(self.counters)
+        self.worker_count = WorkerCount(self.counters, lambda: self.tallies.in_flight)
         policy, local = settings.when_limits_unavailable, LocalLimits(lambda: self.worker_count.number, self.leases)
         self.without_redis = WithoutRedis(
             self.unmetered.add, allowed=policy == "allow", local=local if policy == "local" else None
@@ -259,11 +259,10 @@ class Worker:
             ("upstream", self.upstream.run),
             ("clock", partial(keep_clock, self.ids, self.counters)),
             ("metrics", measurement.run),
+            ("worker-count", self.worker_count.run),
             ("readiness", self.readiness.run),
         ):
             self.background.keep(work, name)
-        if self.without_redis.local is not None:
-            self.background.keep(self.worker_count.run, "worker-count")
         return Proxy(
             exchanges=self.exchanges,
             authenticator=Authenticator(Peppers.parse(settings.key_peppers.get_secret_value()), self.keys),

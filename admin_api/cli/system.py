@@ -1,6 +1,6 @@
 """`litemaas system …`"""
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -8,10 +8,15 @@ from admin_api import settings as environment
 from admin_api.cli.columns import columns
 from admin_api.cli.options import time_zone
 from admin_api.cli.session import AsJSON, act, operator, show_details, show_rows
+from admin_api.operations.limits.explain import open_counters
 from admin_api.operations.maintenance.system import show_system
 from admin_api.operations.models.sync import LiteLLM
 from admin_api.operations.usage.lookups import look_up
 from admin_api.schemas.system import MatchesView, MatchView, SystemView
+
+if TYPE_CHECKING:
+    from admin_api.operations.maintenance.system import SystemState
+    from gateway.storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="The state of the whole system, and what an id belongs to.")
 MATCHES: Final = columns("at", "kind", "about", "request_id")
@@ -20,10 +25,17 @@ MATCHES: Final = columns("at", "kind", "about", "request_id")
 @app.command("show")
 def show_(as_json: AsJSON = False) -> None:
     """Show what waits for an admin, what is used today and now, and whether LiteLLM answers."""
-    settings = environment.LiteLLMSettings.from_env()
+    settings = environment.SystemSettings.from_env()
     litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, tls=settings.tls("litellm"))
-    state = act(lambda pool: show_system(pool, operator(), litellm, None, time_zone=time_zone()), settings)
-    show_details(SystemView.of(state), as_json=as_json)
+
+    async def load(pool: "Pool") -> "SystemState":
+        if settings.redis_url is None:
+            return await show_system(pool, operator(), litellm, None, time_zone=time_zone())
+        url = settings.redis_url.get_secret_value()
+        async with open_counters(url, tls=settings.tls("redis"), must_answer=False) as counters:
+            return await show_system(pool, operator(), litellm, counters, time_zone=time_zone())
+
+    show_details(SystemView.of(act(load, settings)), as_json=as_json)
 
 
 @app.command()

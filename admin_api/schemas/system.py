@@ -72,6 +72,10 @@ class SystemView(View):
     litellm: LiteLLMHealthView = Field(description="Whether each address of LiteLLM answers")
     sync_problem: str | None = Field(description="What was wrong with the last sync of models; null: nothing")
     redis: bool | None = Field(description="Whether Redis answers; null: not set up here")
+    workers: int | None = Field(description="Workers of gateways that live; null: Redis cannot be asked")
+    calls_in_flight: int | None = Field(
+        description="Calls that they forward, at most two seconds ago; null: Redis cannot be asked"
+    )
 
     @classmethod
     def of(cls, state: "SystemState") -> Self:
@@ -88,6 +92,8 @@ class SystemView(View):
             litellm=LiteLLMHealthView.model_validate(state.litellm),
             sync_problem=state.sync_problem,
             redis=state.redis,
+            workers=state.workers,
+            calls_in_flight=state.calls_in_flight,
         )
 
 

@@ -119,6 +119,8 @@ async def test_the_overview_leads_to_what_waits(new_visitor: NewVisitor, pool: P
     spent = await pool.fetchval("SELECT sum(cost_nano_usd)::bigint FROM usage_logs")
     assert spent == 2_500_000_001
     assert ana.page.get_element_by_id("today").text_content().split()[1] == "$2.500000001"
+    # No gateway runs here; tests/functional/test_calls_in_flight.py has two.
+    assert "Calls in flight 0 · 0 workers of the gateways" in " ".join(ana.text.split())
     assert ana.rows("refused") == [["model_not_found", "7"], ["limit_exceeded", "3"]]
     waiting = {
         link.get("href"): link.text_content().strip() for link in ana.page.get_element_by_id("waiting").iter("a")

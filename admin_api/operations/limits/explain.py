@@ -81,12 +81,15 @@ class Explanation:
 
 
 @asynccontextmanager
-async def open_counters(redis_url: str, *, tls: TlsFiles = NO_FILES, timeout_s: float = 2.0) -> AsyncIterator[Counters]:
-    """The counters, for the duration of the block. Raises GatewayError `limits_unavailable` if Redis is unavailable."""
+async def open_counters(
+    redis_url: str, *, tls: TlsFiles = NO_FILES, timeout_s: float = 2.0, must_answer: bool = True
+) -> AsyncIterator[Counters]:
+    """The counters, for the duration of the block. Raises GatewayError `limits_unavailable` if Redis is unavailable and
+    `must_answer`."""
     scripts = connect(redis_url, SCRIPTS, timeout_s=timeout_s, tls=tls)
     await scripts.open()
     try:
-        if not scripts.is_connected:
+        if must_answer and not scripts.is_connected:
             raise GatewayError("limits_unavailable", "Redis does not answer. Check LITEMAAS_REDIS_URL.")
         yield Counters(scripts)
     finally:

@@ -16,6 +16,8 @@ from admin_api.storage.deliveries import RECEIVERS
 from admin_api.storage.measurements import Waiting as WaitingDeliveries
 from admin_api.storage.system import RefusalsOfCode, Waiting
 from admin_api.storage.usage.queries import UsageSums
+from gateway.storage.counters.worker_count import LIVES_MS
+from gateway.storage.redis.link import RedisUnavailable
 
 if TYPE_CHECKING:
     from gateway.storage.counters.scripts import Counters
@@ -29,8 +31,9 @@ REFUSALS_FOR: Final = timedelta(hours=24)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemState:
     """`today` and `hour` are the calls of all: of the day in `time_zone`, and of the last hour in full quarters.
-    `refusals` are those of the last 24 hours. `redis` None: this program has no Redis. All this is read from Postgres,
-    which therefore answers."""
+    `refusals` are those of the last 24 hours. `redis` None: this program has no Redis. So many `workers` of gateways
+    said two seconds ago at most how many calls they forward, together `calls_in_flight`; None: Redis was not asked, or
+    does not answer. All else is read from Postgres, which therefore answers."""
 
     waiting: Waiting
     deliveries: Sequence[WaitingDeliveries]
@@ -42,6 +45,8 @@ class SystemState:
     litellm: LiteLLMHealth
     sync_problem: str | None
     redis: bool | None
+    workers: int | None
+    calls_in_flight: int | None
 
     @property
     def failed_today(self) -> int:
@@ -63,6 +68,7 @@ async def show_system(
         waiting_deliveries = await measurements.count_deliveries(connection, tuple(RECEIVERS))
         refusals = await system.count_refusals(connection, now - REFUSALS_FOR, limit=MAX_SHOWN)
         problem = await measurements.last_sync_problem(connection)
+    live = await _calls_in_flight(counters)
     return SystemState(
         waiting=waiting,
         deliveries=waiting_deliveries,
@@ -74,4 +80,15 @@ async def show_system(
         litellm=await check_litellm(pool, actor, litellm),
         sync_problem=problem,
         redis=None if counters is None else counters.is_connected,
+        workers=None if live is None else len(live),
+        calls_in_flight=None if live is None else sum(live),
     )
+
+
+async def _calls_in_flight(counters: "Counters | None") -> Sequence[int] | None:
+    if counters is None:
+        return None
+    try:
+        return await counters.calls_in_flight(LIVES_MS)
+    except RedisUnavailable:
+        return None

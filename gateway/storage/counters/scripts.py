@@ -30,6 +30,7 @@ HASH_NAME: Final = "lm2:{%d}"
 LEASED_ACCOUNTS: Final = "lm2-leased-accounts"
 ROUND: Final = "lm2-round-%s"
 WORKERS: Final = "lm2-workers"
+IN_FLIGHT: Final = "lm2-calls-in-flight"
 IDLE_MS: Final = 600_000
 LEASE_MS: Final = 60_000
 CLAIM_MS: Final = 60_000
@@ -255,12 +256,26 @@ class Counters:
         """Whether this gateway makes the round of that name now; no other one does for so long."""
         return await self._scripts.command("SET", ROUND % name, "1", "NX", "PX", for_ms) is not None
 
-    async def count_workers(self, name: str, lives_ms: int) -> int:
-        """How many named themselves within `lives_ms`, with this one, which does so now; by Redis's clock."""
-        now_ms = await self.now_ms()
-        await self._scripts.command("ZADD", WORKERS, now_ms, name)
-        await self._scripts.command("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - lives_ms)
-        return int(await self._scripts.command("ZCARD", WORKERS))
+    async def count_workers(self, name: str, in_flight: int, lives_ms: int) -> int:
+        """How many named themselves within `lives_ms`, with this one, which does so now, and says how many calls it
+        forwards; by Redis's clock."""
+        now_ms, command = await self.now_ms(), self._scripts.command
+        await command("HSET", IN_FLIGHT, name, in_flight)
+        await command("ZADD", WORKERS, now_ms, name)
+        if gone := await command("ZRANGE", WORKERS, "-inf", now_ms - lives_ms, "BYSCORE"):
+            await command("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - lives_ms)
+            await command("HDEL", IN_FLIGHT, *gone)
+        return int(await command("ZCARD", WORKERS))
+
+    async def forget_calls(self, name: str) -> None:
+        """Of a worker that ends."""
+        await self._scripts.command("HDEL", IN_FLIGHT, name)
+
+    async def calls_in_flight(self, lives_ms: int) -> list[int]:
+        """Of each worker that said so within `lives_ms`, which each does every other second."""
+        names = await self._scripts.command("ZRANGE", WORKERS, await self.now_ms() - lives_ms, "+inf", "BYSCORE")
+        said = await self._scripts.command("HMGET", IN_FLIGHT, *names) if names else []
+        return [int(calls) for calls in said if calls is not None]
 
     async def read_account(self, account_id: int) -> dict[str, bytes]:
         """Every field of the account's hash as it is stored."""

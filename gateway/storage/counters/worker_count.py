@@ -1,7 +1,9 @@
-"""How many workers share the limits: each says in Redis that it lives, and counts those that said so lately."""
+"""How many workers share the limits, and how many calls they forward: each says both in Redis, and counts those that
+said so lately."""
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 from typing import Final
@@ -12,6 +14,7 @@ from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 BEAT_S: Final = 2.0
 LIVES_MS: Final = 15_000
+LEAVE_S: Final = 1.0
 # A worker that is cut off may have seen more than there are now: shares are of the largest number of this time.
 KEEP_S: Final = 300.0
 
@@ -19,8 +22,10 @@ KEEP_S: Final = 300.0
 class WorkerCount:
     """`number` is None until Redis has said it."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, in_flight: Callable[[], int]) -> None:
+        """`in_flight`: how many calls this worker forwards now."""
         self._counters = counters
+        self._in_flight = in_flight
         self._name = uuid4().hex
         self._seen: deque[tuple[float, int]] = deque()
 
@@ -31,15 +36,20 @@ class WorkerCount:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            # Said by the link; what was last seen stays.
-            with suppress(RedisUnavailable, ScriptFailed):
-                await self.beat()
-            await asyncio.sleep(BEAT_S)
+        try:
+            while True:
+                # Said by the link; what was last seen stays.
+                with suppress(RedisUnavailable, ScriptFailed):
+                    await self.beat()
+                await asyncio.sleep(BEAT_S)
+        finally:
+            with suppress(RedisUnavailable, ScriptFailed, TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await self._counters.forget_calls(self._name)
 
     async def beat(self) -> None:
         """Once. Raises RedisUnavailable."""
-        number = await self._counters.count_workers(self._name, LIVES_MS)
+        number = await self._counters.count_workers(self._name, self._in_flight(), LIVES_MS)
         now_s = monotonic()
         self._seen.append((now_s, number))
         while now_s - self._seen[0][0] > KEEP_S:
