@@ -183,6 +183,29 @@ document.addEventListener("submit", (event) => {
   sendInChunks(form, ids, body);
 });
 
+// Parts that change by themselves are read again while somebody looks at them, for an hour at most. Elements stay: so do the
+// focus, and what was opened (morphIgnore in layout.html).
+const REFRESH_MS = 30000;
+let rounds = 120;
+// What is being read again, and what it said before.
+const isRead = new WeakMap();
+const refresh = () => {
+  const parts = document.querySelectorAll("[data-refresh]");
+  if (document.visibilityState !== "visible" || parts.length === 0 || rounds === 0) return;
+  rounds -= 1;
+  const focused = document.activeElement;
+  for (const part of parts) {
+    // Nothing changes under a person's hands; to open a part is not to hold it.
+    if (part.contains(focused) && !focused.matches("summary")) continue;
+    isRead.set(part, part.textContent);
+    part.dispatchEvent(new Event("refresh"));
+  }
+};
+const sayChange = (part) => {
+  if (isRead.get(part) !== part.textContent) announce(document.getElementById("announcements").dataset.changed);
+  isRead.delete(part);
+};
+
 // Addresses say only what is filtered.
 document.addEventListener("htmx:config:request", (event) => {
   const { request } = event.detail.ctx;
@@ -191,7 +214,9 @@ document.addEventListener("htmx:config:request", (event) => {
   }
 });
 
-document.addEventListener("htmx:after:swap", () => {
+document.addEventListener("htmx:after:swap", (event) => {
+  const part = event.detail.ctx.sourceElement.closest("[data-refresh]");
+  if (part && isRead.has(part)) return sayChange(part);
   announce(document.title);
   openRefused();
   searchLists();
@@ -207,13 +232,4 @@ sayMessages();
 // What the browser kept whole may be of a session that has ended.
 window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
 
-// Parts that change by themselves are read again while somebody looks at them, for an hour at most.
-const REFRESH_MS = 30000;
-let rounds = 120;
-setInterval(() => {
-  const parts = document.querySelectorAll("[data-refresh]");
-  if (document.visibilityState !== "visible" || parts.length === 0 || rounds === 0) return;
-  rounds -= 1;
-  // Nothing is replaced under a person's hands.
-  for (const part of parts) if (!part.contains(document.activeElement)) part.dispatchEvent(new Event("refresh"));
-}, REFRESH_MS);
+setInterval(refresh, REFRESH_MS);

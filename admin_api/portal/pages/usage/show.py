@@ -1,5 +1,6 @@
 """Usage: one page is one question, and one question one address."""
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from admin_api.operations.actors import require_reader
@@ -44,7 +45,8 @@ async def _answer(visit: Visit, audience: Audience, title: str) -> Page | Redire
     latencies = await _latencies(visit, question)
     found = await _week(visit, question, overview)
     paths = calls_paths(question, overview, question.formats(visit))
-    context = await choices_of(visit, question, sees_people=overview.sees_people) | _texts(visit, question) | {
+    texts = _texts(visit, question, is_live=overview.until >= datetime.now(UTC))
+    context = await choices_of(visit, question, sees_people=overview.sees_people) | texts | {
         "question": question,
         "overview": overview,
         "chart": figures.trend(visit, question, overview, order, paths),
@@ -74,11 +76,12 @@ async def _week(visit: Visit, question: Question, overview: Overview) -> Week | 
     return None if is_long else await read_week(visit.pool, visit.actor, question.filter)
 
 
-def _texts(visit: Visit, question: Question) -> dict[str, Any]:
+def _texts(visit: Visit, question: Question, *, is_live: bool) -> dict[str, Any]:
     _ = visit.messages.gettext
     return {
         "group_text": _(GROUPS[question.by]),
         "metric": question.metric,
         "period_links": [(question.path(period=one), _(text), None) for one, text in PERIODS.items() if one != CUSTOM],
         "period_path": question.path(),
+        "refresh_path": question.path() if is_live else None,
     }
