@@ -9,7 +9,7 @@ import structlog
 from gateway import metrics
 from gateway.domain.limits import WINDOWED_KINDS
 from gateway.storage.counters.drift import Drift, measure_drift
-from gateway.storage.counters.epochs import raise_epochs
+from gateway.storage.counters.epochs import raise_epochs_above
 from gateway.storage.counters.scripts import Counters
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.postgres import Pool
@@ -57,7 +57,7 @@ class DriftCheck:
         stood = [drift for key, drift in looks[-1].items() if _stands([look.get(key) for look in looks], settling_s)]
         _set_metrics(stood)
         if stood:
-            await raise_epochs(self._pool, {drift.account_id for drift in stood})
+            await self._repair(stood)
         for drift in stood:
             log.warning(
                 "counter_drifted",
@@ -67,6 +67,13 @@ class DriftCheck:
                 ledger=drift.ledger,
             )
         return stood
+
+    async def _repair(self, drifts: list[Drift]) -> None:
+        epochs: dict[int, int] = {}
+        for drift in drifts:
+            epochs[drift.account_id] = max(drift.epoch, epochs.get(drift.account_id, 0))
+        if await raise_epochs_above(self._pool, epochs):
+            log.error("postgres_lost_epochs", accounts=sorted(epochs)[:20])
 
     async def _measure(self, account_ids: list[int]) -> dict[tuple[int, str], Drift]:
         now_ms = await self._counters.now_ms()

@@ -212,9 +212,11 @@ async def test_a_seed_settles_calls_already_in_the_ledger_first(caller: Caller, 
     await scripts.close()
 
 
+@pytest.mark.parametrize("lost_epochs", [0, 7])
 async def test_drift_is_detected_reported_and_repaired(
-    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, redis_state: RedisState
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, lost_epochs: int
 ) -> None:
+    """Also where the database was restored, and epochs that had been raised are lost."""
     await caller.limit("requests", 1000, window="month")
     for _ in range(5):
         await caller.chat("Hello [tokens=1]")
@@ -226,7 +228,7 @@ async def test_drift_is_detected_reported_and_repaired(
         field = f"R|k{caller.key_id}|month"
         ends, used, reserved, epoch = await own.counter(caller.account_id, field)
         assert (ends, used, reserved) == (end, 5, 0)
-        await client.hset(HASH_NAME % caller.account_id, field, pack_numbers(ends, 3, 0, epoch))
+        await client.hset(HASH_NAME % caller.account_id, field, pack_numbers(ends, 3, 0, epoch + lost_epochs))
 
         check = gateways[0].apps[0].worker.drift
         found = await asyncio.wrap_future(

@@ -252,7 +252,7 @@ async def test_a1_audit_rows_of_budgets_name_the_unit(
 
 
 def test_a1_a_counter_that_differs_has_its_unit() -> None:
-    cost = Drift(account_id=1, field="w1", kind="cost", counted=25_000_000_000, ledger=26_000_000_000)
+    cost = Drift(account_id=1, field="w1", kind="cost", counted=25_000_000_000, ledger=26_000_000_000, epoch=1)
 
     shown = DriftView.of(cost).model_dump()
 

@@ -23,7 +23,7 @@ from gateway.domain.missing_models import Cause, say
 from gateway.domain.refusals import decisive, refusal
 from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.storage.counters.drift import Drift, measure_drift
-from gateway.storage.counters.epochs import list_account_ids, raise_epochs
+from gateway.storage.counters.epochs import list_account_ids, raise_epochs_above
 from gateway.storage.counters.scripts import SCRIPTS, Counters, Estimate
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
@@ -174,7 +174,8 @@ async def repair_limits(
     for one in account_ids:
         drifts += [d for d in await measure_drift(counters, pool, one, now_ms) if d.difference]
     async with pool.acquire() as connection, connection.transaction():
-        await raise_epochs(connection, account_ids)
+        # Those that differ may pass for newer than their account, where the database was restored.
+        await raise_epochs_above(connection, dict.fromkeys(account_ids, 0) | {d.account_id: d.epoch for d in drifts})
         target = "all" if account_id is None else account_id
         await note(connection, actor, "limits.repair", "account", target, new={"drifted_counters": len(drifts)})
     return drifts

@@ -17,13 +17,15 @@ TIME_ZONE = "SELECT time_zone FROM accounts WHERE id = $1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """One window counter and the ledger's sum of it. Rows on their way to Postgres are a difference too."""
+    """One window counter, of this epoch, and the ledger's sum of it. Rows on their way to Postgres are a difference
+    too."""
 
     account_id: int
     field: str
     kind: Kind
     counted: int
     ledger: int
+    epoch: int
 
     @property
     def difference(self) -> int:
@@ -41,20 +43,21 @@ async def measure_drift(counters: Counters, pool: "Pool", account_id: int, now_m
     time_zone = await pool.fetchval(TIME_ZONE, account_id)
     if time_zone is None:
         return []
-    windows: list[tuple[str, int, WindowSum]] = []
+    windows: list[tuple[str, int, int, WindowSum]] = []
     for field, value in (await counters.read_account(account_id)).items():
         code, _, rest = field.partition("|")
         scope, _, window = rest.partition("|")
         kind = KIND_OF_CODE.get(code)
         if kind not in WINDOWED_KINDS or window not in WINDOW_KINDS:
             continue
-        ends, used, *_ = read_counter(field, value)
+        # A window, as its kind says.
+        ends, used, _, epoch = read_counter(field, value)  # type: ignore[misc]
         kind_of_window: WindowKind = window  # type: ignore[assignment]  # looked at just above
         start, end = window_ms(kind_of_window, time_zone, now_ms)
         if ends == end:
-            windows.append((field, used, WindowSum(account_id, kind, scope, start, end)))
-    sums = await sum_windows(pool, [query for _, _, query in windows])
+            windows.append((field, used, epoch, WindowSum(account_id, kind, scope, start, end)))
+    sums = await sum_windows(pool, [query for *_, query in windows])
     return [
-        Drift(account_id=account_id, field=field, kind=query.kind, counted=used, ledger=total)
-        for (field, used, query), total in zip(windows, sums, strict=True)
+        Drift(account_id=account_id, field=field, kind=query.kind, counted=used, ledger=total, epoch=epoch)
+        for (field, used, epoch, query), total in zip(windows, sums, strict=True)
     ]

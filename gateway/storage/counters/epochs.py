@@ -36,15 +36,33 @@ async def record_redis_run(pool: "Pool", run_id: str) -> bool:
     return await pool.fetchrow(INSERT_RUN, run_id) is not None
 
 
-async def record_lost_commits(pool: "Pool") -> None:
+async def record_lost_commits(executor: "Executor | Pool") -> None:
     """The database lost commits, and raised epochs among them: all counters are seeded again by the next calls that
     need them. Raises what Postgres raises."""
-    await pool.execute(INSERT_LOSS)
+    await executor.execute(INSERT_LOSS)
+
+
+# Counters that are wrong and pass for newer than their account: raising its epoch by one would not have them seeded.
+ANY_AHEAD = f"""
+WITH counters AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS c (account_id, epoch))
+SELECT EXISTS (SELECT FROM counters c JOIN accounts a ON a.id = c.account_id CROSS JOIN ({SHARED_EPOCH}) AS runs
+    WHERE c.epoch >= a.epoch + runs.met)
+"""  # noqa: S608  a constant of this file
 
 
 async def raise_epochs(executor: "Executor | Pool", account_ids: Collection[int]) -> None:
     """All counters of these accounts are seeded again by the next call that needs them."""
     await executor.execute(RAISE_EPOCHS, list(account_ids))
+
+
+async def raise_epochs_above(executor: "Executor | Pool", epochs: dict[int, int]) -> bool:
+    """As raise_epochs, of accounts with the largest epoch that was read of their counters. True: a counter had one that
+    its account has not been given yet, so the database has lost some: those of all accounts were raised beyond them."""
+    await raise_epochs(executor, epochs)
+    has_lost = bool(await executor.fetchval(ANY_AHEAD, list(epochs), list(epochs.values())))
+    if has_lost:
+        await record_lost_commits(executor)
+    return has_lost
 
 
 async def list_account_ids(pool: "Pool") -> list[int]:
