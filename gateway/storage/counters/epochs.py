@@ -1,6 +1,7 @@
 """Epochs and runs of Redis: they show that a counter is older than what it should count. So do the moments at which it
 was found that Postgres had lost commits, because epochs that were raised are lost with them."""
 
+import asyncio
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,18 @@ WITH met AS (INSERT INTO redis_runs (run_id) VALUES ($1) ON CONFLICT DO NOTHING 
 SELECT pg_notify('litemaas_changes', '*') FROM met
 """
 
-# Of now, in milliseconds, which is more than a database that lost its last commits can have had. One entry in a minute.
+# Of now, in milliseconds, which is more than a database that lost its last commits can have had. Not one for each
+# gateway: all counters are seeded again each time.
 INSERT_LOSS = """
 WITH lost AS (
     INSERT INTO redis_runs (run_id, epochs)
     SELECT 'postgres-' || n.ms, n.ms FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms) AS n
-    WHERE NOT EXISTS (SELECT FROM redis_runs r WHERE r.epochs > n.ms - 60000)
+    WHERE NOT EXISTS (SELECT FROM redis_runs r WHERE r.epochs > n.ms - 2000)
     ON CONFLICT DO NOTHING RETURNING run_id)
 SELECT pg_notify('litemaas_changes', '*') FROM lost
 """
+LAST_LOSS = "SELECT coalesce(max(epochs), 0) FROM redis_runs"
+NOW_MS = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 # What all epochs have in common: the Redis runs that were met, and when the database last lost commits.
 SHARED_EPOCH = "SELECT count(*) + coalesce(max(epochs), 0) AS met FROM redis_runs"
@@ -38,8 +42,19 @@ async def record_redis_run(pool: "Pool", run_id: str) -> bool:
 
 async def record_lost_commits(executor: "Executor | Pool") -> None:
     """The database lost commits, and raised epochs among them: all counters are seeded again by the next calls that
-    need them. Raises what Postgres raises."""
+    need them; nothing if another program recorded it within two seconds. Raises what Postgres raises."""
     await executor.execute(INSERT_LOSS)
+
+
+async def record_restored_rows(pool: "Pool") -> None:
+    """As record_lost_commits, and counters that another program had seeded before are seeded once more. Rows that were
+    lost are written when this is called."""
+    since = await pool.fetchval(NOW_MS)
+    while True:
+        await record_lost_commits(pool)
+        if await pool.fetchval(LAST_LOSS) >= since:
+            return
+        await asyncio.sleep(0.5)
 
 
 # Counters that are wrong and pass for newer than their account: raising its epoch by one would not have them seeded.

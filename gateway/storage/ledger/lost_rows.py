@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from gateway.storage.counters.epochs import raise_epochs, record_lost_commits
+from gateway.storage.counters.epochs import record_restored_rows
 from gateway.storage.failures import POSTGRES_FAILED, cause_of
 from gateway.storage.ledger.chain import Chain, marks_of
 from gateway.storage.ledger.journal import Journal
@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 READ_DATABASE: Final = "SELECT (extract(epoch FROM min(applied_at)) * 1000000)::bigint::text FROM schema_migrations"
 # How often the last rows of every worker that kept some are looked for. Those of this worker are at each round.
 LOOK_S: Final = 60.0
+# For new rows to be written, before counters are seeded again.
+MAX_WAIT_S: Final = 30.0
 # No batch has more rows.
 MAX_BATCH: Final = 512
 
@@ -36,17 +38,19 @@ class LostRows:
     """Of one worker. All parts of the folder are offered, also those of other workers: what is there changes nothing.
     To another database than the one they were in, nothing is offered.
 
-    `write(rows)` writes rows that are missing and returns those that Postgres refused.
+    `write(rows)` writes rows that are missing and returns those that Postgres refused; `waiting_s` is for how long the
+    oldest new row has been waiting for Postgres.
     """
 
     def __init__(
         self, pool: "Pool", journal: Journal, *, write: Callable[[Sequence[bytes]], Awaitable[Sequence[bytes]]],
-        on_restored: Callable[[int], None],
+        waiting_s: Callable[[], float], on_restored: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._pool = pool
         self._journal = journal
         self._kept = journal.kept
         self._write = write
+        self._waiting_s = waiting_s
         self._on_restored = on_restored
         self.chains: list[Chain] = []
         self._found = asyncio.Event()
@@ -121,9 +125,7 @@ class LostRows:
         self._found.clear()
         if not await self._is_same_database():
             return
-        # Its epochs may be lost, too: of now on, all counters are of before.
-        await record_lost_commits(self._pool)
-        restored, accounts = 0, set()
+        began, restored = monotonic(), 0
         for rows in self._batches():
             missing = await find_missing(self._pool, marks_of(rows))
             lost = [data for data in rows if (row := read_row(data)) is not None and row.request_id in missing]
@@ -131,16 +133,15 @@ class LostRows:
                 continue
             refused = set(await self._write(lost))
             self._refused |= {mark.request_id for mark in marks_of(list(refused))}
-            found = [row for data in lost if data not in refused and (row := read_row(data)) is not None]
-            accounts |= {row.account_id for row in found}
-            restored += len(found)
-            self._on_restored(len(found))
-        # Counters that were seeded meanwhile lack these rows.
-        if accounts:
-            await raise_epochs(self._pool, accounts)
+            restored += len(lost) - len(refused)
+            self._on_restored(len(lost) - len(refused))
+        # Those that waited for Postgres meanwhile belong to what counters are seeded from.
+        while began + MAX_WAIT_S > monotonic() and self._waiting_s() > monotonic() - began:
+            await asyncio.sleep(0.1)
+        await record_restored_rows(self._pool)
         if not self._found.is_set():
             self._kept.note_done()
-        log.warning("lost_rows_restored", rows=restored, accounts=len(accounts))
+        log.warning("lost_rows_restored", rows=restored)
 
     def _batches(self) -> Iterator[list[bytes]]:
         """The rows that Postgres had: of this worker's journal, and of all that is kept, the newest part first."""

@@ -66,7 +66,11 @@ class LedgerWriter:
         self._on_event = on_event
         self.journal = Journal(folder, max_bytes=max_bytes, keep_s=keep_s, on_trouble=self._count_trouble)
         self.lost = LostRows(
-            pool, self.journal, write=self._restore, on_restored=lambda rows: self._on_event("restored", rows)
+            pool,
+            self.journal,
+            write=self._restore,
+            waiting_s=lambda: self.waiting_s,
+            on_restored=lambda rows: self._on_event("restored", rows),
         )
         # Two tasks write batches at the same time.
         self._own, self._adopting = self.lost.new_chain(), self.lost.new_chain()
