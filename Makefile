@@ -29,7 +29,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test coverage compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools dashboards \
-	endings usage-bench chaos distributed rolling tls upgrade ledger-cpu loadtest soak memory \
+	endings usage-bench chaos distributed operations rolling tls upgrade ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
 help:
@@ -221,6 +221,11 @@ chaos: litellm
 # writes it.
 distributed: litellm
 	PYTHONPATH=tests:. $(BIN)/python -m distributed $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+
+# Backup, restore, rotation and the other procedures of docs/operations.md with real servers under load, and their table: ten
+# minutes. ONLY="redis dump" some of them; WRITE=1 puts the table there.
+operations: litellm
+	PYTHONPATH=tests:. $(BIN)/python -m operations $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
 
 # The processor time a call's usage row costs; WRITE=1 puts it into docs/ledger.md.
 ledger-cpu: install

@@ -15,7 +15,7 @@ from conftest import Database, Superuser
 from factories import ADMIN
 from msgspec.structs import replace
 from test_begun_calls import begin, die
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.operations.maintenance import ledger as upkeep
 from gateway.domain.usage_rows import UsageRow
@@ -26,7 +26,7 @@ from gateway.storage.ledger.journal_lines import encode_row, line_of
 from gateway.storage.ledger.kept_parts import KeptParts
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE
 from gateway.storage.ledger.writer import LedgerWriter
-from gateway.storage.postgres import Pool
+from gateway.storage.postgres import Pool, new_pool
 
 REAPED = {"estimated": True, "estimated_why": "reaped", "ending": "upstream_error", "total_ms": 0}
 
@@ -180,12 +180,26 @@ async def test_a_lost_replacement_of_an_estimate_is_made_again(site: Site) -> No
     real = replace(estimate, estimated=False, estimated_why=None, ending="completed", total_ms=9)
     await site.write(writer, [estimate])
     await site.back_up()
-    await site.write(writer, [real, *some(1)])
+    await site.write(writer, [real, *(new := some(1))])
     await site.lose()
+    # Only the second transaction is lost.
+    await write_rows(site.pool, new)
     await site.write(writer, some(1))
     await writer.lost.round()
 
     assert (await site.rows())[real.request_id] is None
+    assert set((await site.rows()).values()) == {None}
+
+
+async def test_a_lost_row_replaces_the_estimate_that_a_reaper_wrote_since(site: Site) -> None:
+    writer, [real] = site.writer(), some(1)
+    await site.back_up()
+    await site.write(writer, [real])
+    await site.lose()
+    await write_rows(site.pool, [replace(real, **REAPED)])
+    await site.write(writer, some(1))
+    await writer.lost.round()
+
     assert set((await site.rows()).values()) == {None}
 
 
@@ -244,11 +258,10 @@ async def test_parts_are_kept_for_their_time_and_not_removed_before_they_were_lo
     await site.write(writer, *(batches := [some(1), some(1), some(1)]))
     old, new = sorted(site.kept)
     os.utime(old, (time.time() - 3700,) * 2)
-    pool, writer.lost._pool = writer.lost._pool, None  # type: ignore[assignment]  # away
-    with suppress(AttributeError):
-        await writer.lost.round()
+    writer.lost._pool = await new_pool("postgresql://u:p@127.0.0.1:1/x", size=1)
+    await writer.lost.round()
     assert set(site.kept) == {old, new}
-    writer.lost._pool = pool
+    writer.lost._pool = site.pool
     await writer.lost.round()
 
     assert site.kept == [new]

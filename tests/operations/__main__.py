@@ -67,7 +67,8 @@ async def measure(site: Site, name: str, procedure: Procedure) -> Line:
     finally:
         await load.cancel()
     answered = {one.request_id for one in load.attempts if one.status == 200 and one.request_id}
-    await wait_until_still(site.pool, site.redis_url, caller.account_id, answered)
+    url = await asyncio.to_thread(site.node_url, caller.account_id)
+    await wait_until_still(site.pool, url, caller.account_id, answered)
     drift = await read_drift(site.pool, site.redis_url, caller.account_id)
     site.command("limits", "repair")
     # Counters are seeded by the next call.

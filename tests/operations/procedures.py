@@ -127,6 +127,7 @@ async def litellm_key(site: Site, caller: Caller) -> str:
     proxies = [LiteLLM(site.folder / f"litellm{n}", site.model_server.url) for n in range(2)]
     try:
         for proxy in proxies:
+            proxy.TIMEOUT_S = 400.0
             proxy.launch()
             await asyncio.to_thread(proxy.wait)
             await site.roll(LITEMAAS_LITELLM_URLS=proxy.url, LITEMAAS_LITELLM_API_KEY=proxy.api_key)
@@ -207,7 +208,7 @@ PROCEDURES: Final[dict[str, Procedure]] = {
     "admin token": admin_token,
     "password of the app's role": database_password,
     "password of Redis": redis_password,
-    "key of LiteLLM": litellm_key,
     "from one Redis to a cluster": redis_cluster,
     "retention": retention,
+    "key of LiteLLM": litellm_key,
 }

@@ -30,8 +30,6 @@ class ArchivingPostgres(Postgres):
 
     def _make_cluster(self, programs: Path) -> None:
         super()._make_cluster(programs)
-        with (self._data / "pg_hba.conf").open("a") as file:
-            file.write("host replication all 127.0.0.1/32 scram-sha-256\n")
         for folder in (self.archive, self.base):
             folder.mkdir()
             self.give_away(folder)

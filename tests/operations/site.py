@@ -26,6 +26,7 @@ from deploy.embedded.processes import bare_environment, free_port
 from deploy.embedded.programs import LITEMAAS, Program
 from deploy.embedded.valkey import Valkey
 from deploy.embedded.valkey_cluster import ValkeyCluster
+from gateway.storage.counters.scripts import HASH_NAME
 from gateway.storage.postgres import Pool, new_pool
 from operations.servers import ArchivingPostgres
 
@@ -58,6 +59,12 @@ class Site:
     def redis_url(self) -> str:
         """Of the counters, wherever they are now."""
         return self.changes.get("LITEMAAS_REDIS_URL", self.valkey.url())
+
+    def node_url(self, account_id: int) -> str:
+        """Of the server that has the counters of this account."""
+        for cluster in self.clusters:
+            return cluster.owner_of(HASH_NAME % account_id).url()
+        return self.valkey.url()
 
     def environment(self, state: str) -> dict[str, str]:
         """Of a program whose state folder has this name."""
