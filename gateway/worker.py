@@ -1,7 +1,6 @@
 """The parts of one worker: made, opened and drained in one place."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,18 +27,16 @@ from gateway.refused_fields import RefusedFields
 from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.storage.changes import Changes
-from gateway.storage.counters.epochs import record_redis_run
-from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters
+from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
 from gateway.storage.counters.worker_count import WorkerCount
-from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.key_records import find_key_record
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.model_prices import ModelPrices
 from gateway.storage.postgres import Pool, new_pool
-from gateway.storage.redis import link, urls
+from gateway.storage.redis import urls
 from gateway.storage.refusal_counts import RefusalCounts
 from gateway.storage.refused_calls import RefusedCalls
 from gateway.storage.response_owners import ResponseOwners
@@ -48,6 +45,7 @@ from gateway.tasks.check_drift import DriftCheck
 from gateway.tasks.keep_clock import keep_clock
 from gateway.tasks.maintain_partitions import PartitionKeeper
 from gateway.tasks.measure import Measurement
+from gateway.tasks.note_redis_runs import RedisRuns
 from gateway.tasks.reap_leases import Reaper
 from gateway.tasks.renew_leases import LeaseKeeper
 from gateway.unmetered import UnmeteredAccounts
@@ -112,7 +110,7 @@ class Worker:
             SCRIPTS,
             timeout_s=settings.redis_timeout_s,
             tls=settings.tls("redis"),
-            on_connect=self._record_redis_run,
+            on_connect=lambda run_id, serves: self.redis_runs.connected(run_id, serves),
         )
         self.counters = Counters(self.scripts, self.tallies.script)
         self.ledger = LedgerWriter(
@@ -131,6 +129,14 @@ class Worker:
             forget=lambda account_ids: self.without_redis.forget(account_ids),
         )
         self.leases = LeaseKeeper(self.counters, lambda reservation: self.admission.take_again(reservation))
+        self.redis_runs = RedisRuns(
+            self.pool,
+            self.counters,
+            self.background,
+            raise_epochs=self.unmetered.raise_now,
+            forget_keys=lambda: self.keys.invalidate("*", ()),
+            redis_is_back=self.leases.redis_is_back,
+        )
         self.worker_count = WorkerCount(self.counters, lambda: self.tallies.in_flight)
         policy, local = settings.when_limits_unavailable, LocalLimits(lambda: self.worker_count.number, self.leases)
         self.without_redis = WithoutRedis(
@@ -174,36 +180,6 @@ class Worker:
     async def _load_key(self, fingerprint: bytes) -> KeyRecord | None:
         digests = [fingerprint[n : n + 32] for n in range(0, len(fingerprint), 32)]
         return await find_key_record(self.pool, digests)
-
-    async def _record_redis_run(self, run_id: str, serves: Callable[[str], bool]) -> None:
-        try:
-            async with asyncio.timeout(2):
-                is_new = await record_redis_run(self.pool, run_id)
-                await self.unmetered.raise_now(lambda account_id: serves(HASH_NAME % account_id))
-        except POSTGRES_FAILED as exc:
-            # Counters of an old snapshot may be trusted until Postgres is back.
-            log.warning("redis_run_not_recorded", cause=str(exc))
-            self.background.start(self._record_redis_run_later(run_id, serves), "meet-redis")
-            return
-        self.keys.invalidate("*", ())
-        self.leases.redis_is_back()
-        log.info("redis_connected", run_id=run_id, is_new_run=is_new)
-        self.background.start(self._check_eviction(), "check-eviction")
-
-    async def _check_eviction(self) -> None:
-        await asyncio.sleep(1)
-        try:
-            policy = await self.counters.eviction_policy()
-        except (link.RedisUnavailable, link.ScriptFailed) as exc:
-            log.warning("redis_eviction_policy_unknown", cause=str(exc))
-            return
-        if policy and policy != "noeviction":
-            # Also volatile-*: our keys have a time to live, and are needed until then.
-            log.error("redis_may_drop_counters", maxmemory_policy=policy, set_it_to="noeviction")
-
-    async def _record_redis_run_later(self, run_id: str, serves: Callable[[str], bool]) -> None:
-        await asyncio.sleep(1)
-        await self._record_redis_run(run_id, serves)
 
     async def open(self) -> Proxy:
         """Starts everything and returns what forwards calls."""

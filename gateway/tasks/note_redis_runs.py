@@ -1,0 +1,70 @@
+"""What a worker does when Redis answers it again: it may be another one, or an old snapshot of the same."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.storage.counters.epochs import record_redis_run
+from gateway.storage.counters.scripts import HASH_NAME, Counters
+from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.redis import link
+from gateway.web.background import Background
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+log = structlog.get_logger(__name__)
+
+
+class RedisRuns:
+    """`connected` is called for each connection. `raise_epochs` is of the accounts that this server serves."""
+
+    def __init__(
+        self,
+        pool: "Pool",
+        counters: Counters,
+        background: Background,
+        *,
+        raise_epochs: Callable[[Callable[[int], bool]], Awaitable[None]],
+        forget_keys: Callable[[], None],
+        redis_is_back: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._counters = counters
+        self._background = background
+        self._raise_epochs = raise_epochs
+        self._forget_keys = forget_keys
+        self._redis_is_back = redis_is_back
+
+    async def connected(self, run_id: str, serves: Callable[[str], bool]) -> None:
+        """Tried again until Postgres has taken it."""
+        try:
+            async with asyncio.timeout(2):
+                is_new = await record_redis_run(self._pool, run_id)
+                await self._raise_epochs(lambda account_id: serves(HASH_NAME % account_id))
+        except POSTGRES_FAILED as exc:
+            # Counters of an old snapshot may be trusted until Postgres is back.
+            log.warning("redis_run_not_recorded", cause=str(exc))
+            self._background.start(self._connected_later(run_id, serves), "meet-redis")
+            return
+        self._forget_keys()
+        self._redis_is_back()
+        log.info("redis_connected", run_id=run_id, is_new_run=is_new)
+        self._background.start(self._check_eviction(), "check-eviction")
+
+    async def _connected_later(self, run_id: str, serves: Callable[[str], bool]) -> None:
+        await asyncio.sleep(1)
+        await self.connected(run_id, serves)
+
+    async def _check_eviction(self) -> None:
+        await asyncio.sleep(1)
+        try:
+            policy = await self._counters.eviction_policy()
+        except (link.RedisUnavailable, link.ScriptFailed) as exc:
+            log.warning("redis_eviction_policy_unknown", cause=str(exc))
+            return
+        if policy and policy != "noeviction":
+            # Also volatile-*: our keys have a time to live, and are needed until then.
+            log.error("redis_may_drop_counters", maxmemory_policy=policy, set_it_to="noeviction")
