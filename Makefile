@@ -29,7 +29,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test coverage compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools dashboards \
-	endings usage-bench chaos distributed operations rolling tls upgrade ledger-cpu loadtest soak memory \
+	endings usage-bench chaos distributed operations rolling tls audit upgrade ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo "make bench [QUICK=1]      speed beside nginx, Envoy, Portkey and LiteLLM: 40 minutes; QUICK=1 less than 5"
 	@echo "make loadtest [SCRIPT=steady|burst|hang_up|soak] [DURATION=30s]   k6 on the demo, and whether the ledger agrees"
 	@echo "make lint | format        the first part of it | format the code with ruff"
+	@echo "make audit [SERVICE=osv]  known vulnerabilities of the locked packages; needs PyPI's or OSV's data"
 	@echo "make lock [UPGRADE=1]     write the lock files, keeping versions unless UPGRADE"
 	@echo "make clean                remove .demo and all environments"
 
@@ -141,6 +142,7 @@ lock: $(VENV)/installed-uv
 	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o $(LOCKS)/uv-requirements.lock
 	printf 'hatchling>=1.27\neditables\nbabel>=2.18\nbrotli>=1.2\nnodejs-wheel-binaries\n' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/build-requirements.lock
 	echo 'cyclonedx-bom' | $(COMPILE) -c requirements.lock - -o deploy/image/sbom-requirements.lock
+	echo 'pip-audit' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/audit-requirements.lock
 	printf 'litellm[proxy]==$(LITELLM_VERSION)\nprisma\n' | $(COMPILE) --no-annotate - \
 		-o $(LOCKS)/litellm-requirements.lock
 	@for client in $(CLIENT_LOCKS:.lock=); do \
@@ -187,6 +189,16 @@ try-openapi: install
 # Breaks the scripts in one place at a time: a test must catch every break.
 mutants: install
 	$(BIN)/python tests/limits/mutants.py
+
+# Known vulnerabilities of every locked package, of PyPI or with SERVICE=osv of OSV, at OSV_URL if it is a mirror.
+audit: install $(VENV)-audit/installed
+	@$(BIN)/python -m deploy.audit $(if $(SERVICE),--service $(SERVICE)) $(if $(OSV_URL),--osv-url $(OSV_URL))
+
+$(VENV)-audit/installed: $(LOCKS)/audit-requirements.lock
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-audit
+	@$(BIN)/uv pip install --quiet --python $(VENV)-audit/bin/python --require-hashes --no-deps -r $< \
+		|| { echo "$(NO_PACKAGES)" >&2; exit 1; }
+	@touch $@
 
 # TLS with a Postgres and a Redis that speak it themselves: Debian's, unpacked and not installed.
 tls: litellm $(TOOLS)/tls/unpacked
