@@ -50,7 +50,8 @@ async def run_all(only: list[str], folder: Path) -> list[Line]:
             lines.append(await measure(Run(site, fault)))
             say(f"{row_of(lines[-1])} <!-- {time.monotonic() - began:.0f} s -->")
             if not lines[-1].holds:
-                say("\n".join([f"BROKEN: stale {lines[-1].stale}", *lines[-1].details]))
+                say(f"BROKEN: stale {lines[-1].stale}")
+            say("\n".join(f"<!-- {detail} -->" for detail in lines[-1].details))
     return lines
 
 

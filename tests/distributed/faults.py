@@ -147,6 +147,7 @@ async def postgres_promoted_behind(run: Run) -> None:
     await asyncio.sleep(BEHIND_S)
     run.line.lost_rows = await site.count_missing_on_standby()
     await kill(site.primary)
+    run.not_replicated = run.count_admitted() - await site.count_on_standby(run.limited.account_id)
     await site.promote()
     site.links["replication"].mend()
     await asyncio.sleep(AWAY_S)

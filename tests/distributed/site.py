@@ -143,6 +143,10 @@ class Site:
         counts = [await _count_rows(server) for server in (self.primary, self.standby)]
         return counts[0] - counts[1]
 
+    async def count_on_standby(self, account_id: int) -> int:
+        """The account's rows there."""
+        return await _count_rows(self.standby, account_id)
+
     async def promote(self) -> None:
         """The standby takes the place of the primary, which has ended."""
         await asyncio.to_thread(self.standby.promote)
@@ -176,10 +180,11 @@ class Site:
         return [self.primary, self.model_server, *self.litellms]
 
 
-async def _count_rows(server: Postgres) -> int:
+async def _count_rows(server: Postgres, account_id: int | None = None) -> int:
     connection = await asyncpg.connect(server.url(SUPERUSER))
     try:
-        return int(await connection.fetchval("SELECT count(*) FROM usage_logs"))
+        sql = "SELECT count(*) FROM usage_logs WHERE $1::bigint IS NULL OR account_id = $1"
+        return int(await connection.fetchval(sql, account_id))
     finally:
         await connection.close()
 
