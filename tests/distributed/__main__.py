@@ -34,7 +34,8 @@ def row_of(line: Line) -> str:
     assert line.admin is not None
     seen = (line.through.text, line.direct.text, line.admin.text, f"{line.recovery_s:.1f} s")
     counts = (line.missing, line.doubles, line.slots, f"{line.over} ≤ {line.bound}", line.drift)
-    name = line.fault + (f" ({line.lost_rows} rows were lost and came back)" if line.lost_rows else "")
+    came_back = " and came back" if not line.missing else ""
+    name = line.fault + (f" ({line.lost_rows} rows were lost{came_back})" if line.lost_rows else "")
     return f"| {name} | " + " | ".join(map(str, (*seen, *counts))) + " |"
 
 

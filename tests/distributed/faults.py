@@ -15,6 +15,7 @@ from distributed.site import GATEWAYS
 AWAY_S: Final = 3.0
 CUT_S: Final = 6.0
 BEHIND_S: Final = 3.0
+USED_UP_S: Final = 60.0
 
 
 async def kill(part: Component) -> None:
@@ -105,7 +106,8 @@ async def redis_cut_off(run: Run) -> None:
     run.cut_off = 1
     run.site.links["redis"].cut()
     run.use_up()
-    await asyncio.sleep(CUT_S)
+    # The others have used all that was left, and this one its share.
+    await wait_for(run.is_used_up, "the limit and the share to be used up", USED_UP_S)
     run.site.links["redis"].mend()
 
 

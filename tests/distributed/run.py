@@ -27,6 +27,8 @@ from gateway.storage.counters.scripts import HASH_NAME
 LIMIT: Final = 90
 SLOTS: Final = 1000
 THROUGH_BALANCER: Final = 5
+# A gateway that has refused as many in a row has nothing left; the last two may be under way.
+LAST: Final = 8
 # Leases of a gateway that died are reaped after a minute.
 LEASES_S: Final = 100.0
 RECOVERY_S: Final = 90.0
@@ -112,6 +114,11 @@ class Run:
         """Calls of the limited account until now."""
         admitted = sum(one.status == 200 for load in self._limited_loads for one in load.attempts)
         return LIMIT - self.left + admitted
+
+    async def is_used_up(self) -> bool:
+        """Whether every gateway refuses the limited account."""
+        last = [load.attempts[-LAST:] for load in self._limited_loads]
+        return all(len(some) == LAST and all(one.status not in (0, 200) for one in some[:-2]) for some in last)
 
     def use_up(self) -> None:
         """Calls of the limited account at every gateway, as fast as they are answered."""
@@ -227,7 +234,8 @@ class Run:
             if status != 429:
                 line.stale += 1
                 line.details.append(f"limit used up ({used} of {LIMIT}), and {gateway.url} answers {status}")
-        line.details.append(f"limit {LIMIT}, left {self.left}, used {used}")
+        each = [sum(one.status == 200 for one in load.attempts) for load in self._limited_loads]
+        line.details.append(f"limit {LIMIT}, left {self.left}, used {used}, at each gateway {each}")
 
     async def _check_admin(self) -> None:
         """What was confirmed is there, and a revoked key is refused by every gateway within seconds."""

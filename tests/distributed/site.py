@@ -49,6 +49,9 @@ class Site:
         key = f"sk-{secrets.token_hex(16)}"
         places = [folder / f"litellm{n}" for n in range(2)]
         self.litellms = [LiteLLM(place, self.model_server.url, api_key=key) for place in places]
+        for litellm in self.litellms:
+            # Two start at once, beside all else.
+            litellm.TIMEOUT_S = 300.0
         self.cluster = ValkeyCluster(folder / "valkey", has_replicas=True, says_hosts=False)
         self.primary = Postgres(folder / "postgres0")
         self.standby: Standby
@@ -91,7 +94,10 @@ class Site:
 
     def _prepare_programs(self) -> None:
         for number, gateway in enumerate(self.gateways):
-            changes = {"LITEMAAS_STATE_DIR": str(self.folder / f"gateway{number}" / "state")}
+            changes = {
+                "LITEMAAS_JOURNAL_KEEP_S": "0",
+                "LITEMAAS_STATE_DIR": str(self.folder / f"gateway{number}" / "state"),
+            }
             changes |= {"LITEMAAS_WHEN_LIMITS_UNAVAILABLE": "local", "LITEMAAS_SHUTDOWN_DELAY_S": "1"}
             if number == CUT_OFF:
                 changes["LITEMAAS_REDIS_URL"] = self.cluster.url_at(HOSTS["redis"])
