@@ -14,6 +14,7 @@ from admin_api import scheduler
 from admin_api.identity.identity_providers import IdentityProviders
 from admin_api.identity.jwt_logins import JWTLogins
 from admin_api.operations.maintenance.measurements import measure, measure_teams
+from admin_api.operations.maintenance.usage_store import Feeder
 from admin_api.operations.models.sync import LiteLLM
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.outbox import THREADS, Outbox
@@ -46,6 +47,7 @@ from admin_api.routes import (
     system,
     teams,
     usage,
+    usage_store,
     users,
     validation_errors,
     webhooks,
@@ -54,6 +56,8 @@ from admin_api.routes.openapi.document import describe
 from admin_api.routes.query_parameters import check_query
 from admin_api.settings import Settings, SettingsError
 from admin_api.storage.call_rates import CALL_RATE, CallRates
+from admin_api.storage.clickhouse.link import new_clickhouse
+from admin_api.storage.clickhouse.store import store_of
 from admin_api.tls import trusted
 from admin_api.web import envelope
 from gateway.storage.counters.scripts import SCRIPTS, Counters
@@ -99,6 +103,7 @@ ROUTERS: Final = (
     deliveries.router,
     audit.router,
     ledger.router,
+    usage_store.router,
     system.router,
     health.router,
 )
@@ -172,6 +177,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         scripts = await _open_redis(settings)
         app.state.counters = Counters(scripts) if scripts else None
         app.state.call_rates = CallRates(scripts) if scripts else None
+        clickhouse = new_clickhouse(settings.clickhouse_url, settings.clickhouse_ca_file)
+        app.state.clickhouse = clickhouse
+        answering = clickhouse if settings.clickhouse_answers else None
+        app.state.usage_store = store_of(answering, max_lag_s=settings.clickhouse_max_lag_s)
         gateway_url = settings.gateway_internal_url or settings.gateway_url
         app.state.gateway_link = GatewayLink(gateway_url, trusted(settings.gateway_ca_file))
         expire = partial(scheduler.expire_once, pool)
@@ -195,6 +204,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             requests = partial(scheduler.mail_requests_once, pool)
             interval_s = scheduler.REQUESTS_INTERVAL_S
             background.start(scheduler.repeat("requests", requests, interval_s=interval_s), "requests")
+        if clickhouse is not None:
+            feed = partial(scheduler.feed_once, pool, Feeder(clickhouse))
+            background.start(
+                scheduler.repeat("usage store", feed, interval_s=settings.clickhouse_feed_interval_s), "usage store"
+            )
         verify = partial(scheduler.verify_once, pool)
         background.start(
             scheduler.repeat(
@@ -224,6 +238,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await background.stop()
             await outbox.close(grace_s=scheduler.SEND_GRACE_S)
             await app.state.gateway_link.close()
+            if clickhouse is not None:
+                await clickhouse.close()
             if app.state.counters is not None:
                 await app.state.counters.close()
 

@@ -85,6 +85,26 @@ TEAM_USE: Final = Gauge(
     registry=REGISTRY,
 )
 
+USAGE_STORE_MISSING: Final = Gauge(
+    "litemaas_usage_store_rows_missing",
+    "Calls and corrections that the last comparison found in the ledger and not in ClickHouse; then they were sent",
+    registry=REGISTRY,
+)
+USAGE_STORE_TIME: Final = Gauge(
+    "litemaas_usage_store_timestamp_seconds",
+    "Until when ClickHouse has everything that was in the ledger, in Unix time; 0: there is none, or not yet",
+    registry=REGISTRY,
+)
+USAGE_STORE_SENT: Final = Counter(
+    "litemaas_usage_store_rows", "Calls and corrections sent to ClickHouse by this process", registry=REGISTRY
+)
+USAGE_STORE_FALLBACKS: Final = Counter(
+    "litemaas_usage_store_fallbacks",
+    "Usage questions answered from Postgres because ClickHouse failed or was behind",
+    ["cause"],
+    registry=REGISTRY,
+)
+
 
 def scrape() -> bytes:
     """The text Prometheus reads."""

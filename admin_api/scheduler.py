@@ -12,6 +12,7 @@ from admin_api.operations.actors import Actor
 from admin_api.operations.audit import verify_audit
 from admin_api.operations.keys.idle_keys import end_idle_keys
 from admin_api.operations.maintenance.ledger import verify_closed_days
+from admin_api.operations.maintenance.usage_store import Feeder, feed
 from admin_api.operations.models.sync import SYNC, LiteLLM, delete_old_syncs, sync_models
 from admin_api.operations.notifications.alerts import has_backlog, raise_alerts
 from admin_api.operations.notifications.outbox import delete_old
@@ -113,6 +114,14 @@ async def clean_once(pool: "Pool") -> None:
     await delete_expired(pool)
     await delete_old_syncs(pool)
     await delete_old_refused_calls(pool)
+
+
+async def feed_once(pool: "Pool", feeder: Feeder) -> bool:
+    """Sends ClickHouse what it lacks, unless another replica does it: then False."""
+    while True:
+        fed = await feed(pool, feeder)
+        if fed is None or not fed.has_more:
+            return fed is not None
 
 
 async def verify_once(pool: "Pool") -> None:

@@ -4,6 +4,7 @@ One class per need, so that a command requires only what it uses: `litemaas migr
 LiteLLM key.
 """
 
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -221,7 +222,38 @@ class WebhookSettings(SecretSettings, NotificationSettings):
     """For commands that create webhooks."""
 
 
-class Settings(KeySettings, SystemSettings, SecretSettings, NotificationSettings, LoginSettings):
+class ClickHouseSettings(DatabaseSettings):
+    """For usage questions, and for commands that feed ClickHouse."""
+
+    clickhouse_url: SecretStr | None = Field(
+        default=None,
+        description="ClickHouse, as https://user:password@host:8443/database, which is fed from the ledger; needs the "
+        "extra `litemaas[clickhouse]`",
+    )
+    clickhouse_ca_file: Path | None = Field(default=None, description="CA of ClickHouse's certificate")
+    clickhouse_feed_interval_s: PositiveFloat = Field(
+        default=5.0, description="pause between runs that send ClickHouse what it lacks"
+    )
+    clickhouse_answers: bool = Field(
+        default=False, description="usage questions are answered from ClickHouse, and from Postgres while it is behind"
+    )
+    clickhouse_max_lag_s: PositiveFloat = Field(
+        default=60.0, description="how far ClickHouse may be behind the ledger to answer usage questions"
+    )
+
+    @field_validator("clickhouse_url")
+    @classmethod
+    def _check_clickhouse_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+                raise ValueError("an address as https://user:password@host:8443/database")
+            if find_spec("clickhouse_connect") is None:
+                raise ValueError("needs the extra: pip install 'litemaas[clickhouse]'")
+        return value
+
+
+class Settings(KeySettings, SystemSettings, SecretSettings, NotificationSettings, LoginSettings, ClickHouseSettings):
     """For the admin API."""
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")

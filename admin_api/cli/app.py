@@ -32,6 +32,7 @@ GROUPS: Final = {
     "webhooks": "Webhooks: URLs that receive notifications.",
     "deliveries": "Deliveries of notifications, by webhook and by e-mail.",
     "usage": "Usage reports and exports.",
+    "usage-store": "ClickHouse, from which usage questions can be answered.",
     "refusals": "Refused calls: how many by hour, and one by its request id.",
     "ledger": "The usage ledger.",
     "secrets": "Secrets that are stored encrypted in the database.",
@@ -39,7 +40,12 @@ GROUPS: Final = {
     "audit": "The audit log: every change, by whom and why.",
     "system": "The state of the whole system, and what an id belongs to.",
 }
-MODULES: Final = {"tokens": "personal_tokens", "settings": "runtime_settings", "provider-keys": "provider_keys"}
+MODULES: Final = {
+    "tokens": "personal_tokens",
+    "settings": "runtime_settings",
+    "provider-keys": "provider_keys",
+    "usage-store": "usage_store",
+}
 # Options before the command that are followed by a value.
 OPTIONS: Final = ("--as",)
 

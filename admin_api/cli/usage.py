@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from admin_api.cli.clickhouse import ask
 from admin_api.cli.columns import Column, columns
 from admin_api.cli.options import words_argument, words_option
 from admin_api.cli.session import (
@@ -86,7 +87,9 @@ def show_(
 @filtered()
 def summary(query: UsageFilter, as_json: AsJSON = False) -> None:
     """Show the totals of the period."""
-    view = UsageSummaryView.from_summary(act(lambda pool: reports.summarize(pool, operator(), query)))
+    view = UsageSummaryView.from_summary(
+        ask(lambda pool, store: reports.summarize(pool, operator(), query, store=store))
+    )
     _show(view, [view.model_dump(mode="json")], SUMMARY, as_json=as_json)
 
 
@@ -98,7 +101,9 @@ def series(
     as_json: AsJSON = False,
 ) -> None:
     """Show the totals of each hour, day, week or month."""
-    view = UsageSeriesView.of(act(lambda pool: reports.read_series(pool, operator(), query, step=step)))
+    view = UsageSeriesView.of(
+        ask(lambda pool, store: reports.read_series(pool, operator(), query, step=step, store=store))
+    )
     _show(view, point_rows(view), SERIES[step], as_json=as_json)
 
 
@@ -112,7 +117,9 @@ def breakdown(
     as_json: AsJSON = False,
 ) -> None:
     """Show the totals of each model, provider, key, user, account, team, ending or error class."""
-    found = act(lambda pool: reports.break_down(pool, operator(), query, by=by, order=order, limit=limit))
+    found = ask(
+        lambda pool, store: reports.break_down(pool, operator(), query, by=by, order=order, limit=limit, store=store)
+    )
     view = UsageBreakdownView.of(found)
     number, rows = len(view.groups), group_rows(view)
     is_cut = view.number_of_groups > number
@@ -136,7 +143,9 @@ def show_overview(
 ) -> None:
     """Show the largest groups, what each consists of, and the period before."""
     question = OverviewInput(by=by, then_by=then_by, order=order, step=step, limit=limit)
-    view = UsageOverviewView.of(act(lambda pool: overview.read_overview(pool, operator(), query, question)))
+    view = UsageOverviewView.of(
+        ask(lambda pool, store: overview.read_overview(pool, operator(), query, question, store=store))
+    )
     _show(view, overview_rows(view), OVERVIEWS[by], as_json=as_json)
 
 
@@ -144,7 +153,7 @@ def show_overview(
 @filtered()
 def show_week(query: UsageFilter, as_json: AsJSON = False) -> None:
     """Show the totals of each hour of the week."""
-    view = UsageWeekView.of(act(lambda pool: overview.read_week(pool, operator(), query)))
+    view = UsageWeekView.of(ask(lambda pool, store: overview.read_week(pool, operator(), query, store=store)))
     _show(view, week_rows(view), WEEK, as_json=as_json)
 
 
@@ -166,7 +175,9 @@ def percentiles(
     as_json: AsJSON = False,
 ) -> None:
     """Show percentiles of latency in milliseconds, accurate to 5 %."""
-    view = UsagePercentilesView.of(act(lambda pool: reports.measure_latencies(pool, operator(), query, by=by)))
+    view = UsagePercentilesView.of(
+        ask(lambda pool, store: reports.measure_latencies(pool, operator(), query, by=by, store=store))
+    )
     _show(view, latency_rows(view), PERCENTILES, as_json=as_json)
 
 

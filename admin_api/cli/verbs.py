@@ -56,6 +56,8 @@ COMMANDS: Final = {
     "POST /api/v1/admin/ledger/calls/{request_id}/reprice": "ledger reprice",
     "POST /api/v1/admin/ledger/reprice/preview": "ledger reprice-calls",
     "POST /api/v1/admin/ledger/reprice": "ledger reprice-calls",
+    "GET /api/v1/admin/usage-store": "usage-store status",
+    "GET /api/v1/admin/usage-store/verify": "usage-store verify",
     "GET /api/v1/subscriptions": "subscriptions list",
     "POST /api/v1/subscriptions": "subscriptions create",
     "GET /api/v1/subscriptions/{subscription_id}": "subscriptions show",

@@ -23,6 +23,7 @@ from admin_api.web.cookies import read_cookie, set_cookie
 
 if TYPE_CHECKING:
     from admin_api.settings import Settings
+    from admin_api.storage.usage.readers import UsageStore
     from gateway.storage.postgres import Pool
 
 Theme = Literal["auto", "light", "dark"]
@@ -47,6 +48,12 @@ class Visit:
         """For operations."""
         pool: Pool = self.request.app.state.pool
         return pool
+
+    @property
+    def usage_store(self) -> "UsageStore":
+        """What usage questions are answered from."""
+        store: UsageStore = self.request.app.state.usage_store
+        return store
 
     @property
     def settings(self) -> "Settings":

@@ -11,9 +11,12 @@ from admin_api.operations.models.sync import LiteLLM
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.operations.pagination import MAX_ID, MAX_ROWS
 from admin_api.settings import Settings
+from admin_api.storage.clickhouse.link import ClickHouse
+from admin_api.storage.usage.readers import UsageStore
 from admin_api.web.authenticate import authenticate
 from admin_api.web.counters import counters_of
 from admin_api.web.etags import if_match
+from gateway.domain.errors import GatewayError
 from gateway.storage.counters.scripts import Counters
 
 if TYPE_CHECKING:
@@ -89,6 +92,20 @@ def pool_of(request: Request) -> "Pool":
     return pool
 
 
+def usage_store_of(request: Request) -> UsageStore:
+    """What usage questions are answered from."""
+    store: UsageStore = request.app.state.usage_store
+    return store
+
+
+def clickhouse_of(request: Request) -> ClickHouse:
+    """Raises GatewayError `not_found` if there is none."""
+    clickhouse: ClickHouse | None = request.app.state.clickhouse
+    if clickhouse is None:
+        raise GatewayError("not_found", "There is no ClickHouse: LITEMAAS_CLICKHOUSE_URL is not set.")
+    return clickhouse
+
+
 def litellm_of(request: Request) -> LiteLLM:
     """LiteLLM's addresses, and which of them answered."""
     litellm: LiteLLM = request.app.state.litellm
@@ -127,6 +144,8 @@ LoggedIn = Annotated[Actor, Depends(log_in)]
 Reader = Annotated[Actor, Depends(allow_reader)]
 Admin = Annotated[Actor, Depends(allow_admin)]
 AppPool = Annotated[Any, Depends(pool_of)]
+AppUsageStore = Annotated[UsageStore, Depends(usage_store_of)]
+AppClickHouse = Annotated[ClickHouse, Depends(clickhouse_of)]
 AppCounters = Annotated[Counters, Depends(counters_of)]
 AppLiteLLM = Annotated[LiteLLM, Depends(litellm_of)]
 AppSettings = Annotated[Settings, Depends(settings_of)]

@@ -14,7 +14,7 @@ from admin_api.operations.usage.grouping import By
 from admin_api.operations.usage.overview import MAX_GROUPS, OverviewInput
 from admin_api.operations.usage.scope import MAX_WORDS
 from admin_api.routes.call_filters import CallFilters
-from admin_api.routes.dependencies import AppPool, LoggedIn
+from admin_api.routes.dependencies import AppPool, AppUsageStore, LoggedIn
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas import usage_files
 from admin_api.schemas.usage import CallView, UsageView
@@ -125,48 +125,56 @@ async def show_call(
 
 
 @router.get("/summary")
-async def summarize_usage(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageSummaryView:
+async def summarize_usage(
+    actor: LoggedIn, pool: AppPool, store: AppUsageStore, query: Annotated[Filters, Query()]
+) -> UsageSummaryView:
     """Calls, tokens, cost, success and latency of the whole range."""
-    return UsageSummaryView.from_summary(await reports.summarize(pool, actor, query.as_filter()))
+    return UsageSummaryView.from_summary(await reports.summarize(pool, actor, query.as_filter(), store=store))
 
 
 @router.get("/series")
-async def read_usage_series(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
+async def read_usage_series(
+    actor: LoggedIn, pool: AppPool, store: AppUsageStore, query: Annotated[SeriesQuery, Query()]
+) -> UsageSeriesView:
     """The same as a time series by hours, days, weeks or months."""
-    return UsageSeriesView.of(await reports.read_series(pool, actor, query.as_filter(), step=query.step))
+    return UsageSeriesView.of(await reports.read_series(pool, actor, query.as_filter(), step=query.step, store=store))
 
 
 @router.get("/breakdown/{by}")
 async def break_down_usage(
-    actor: LoggedIn, pool: AppPool, by: By, query: Annotated[BreakdownQuery, Query()]
+    actor: LoggedIn, pool: AppPool, store: AppUsageStore, by: By, query: Annotated[BreakdownQuery, Query()]
 ) -> UsageBreakdownView:
     """The same by model, provider, key, user, account, team, ending or error class."""
-    found = await reports.break_down(pool, actor, query.as_filter(), by=by, order=query.order, limit=query.limit)
+    found = await reports.break_down(
+        pool, actor, query.as_filter(), by=by, order=query.order, limit=query.limit, store=store
+    )
     return UsageBreakdownView.of(found)
 
 
 @router.get("/overview/{by}")
 async def read_usage_overview(
-    actor: LoggedIn, pool: AppPool, by: By, query: Annotated[OverviewQuery, Query()]
+    actor: LoggedIn, pool: AppPool, store: AppUsageStore, by: By, query: Annotated[OverviewQuery, Query()]
 ) -> UsageOverviewView:
     """The largest groups with their parts, over time and beside the period before, in one consistent answer. The period
     before is as long: months of a period of whole months, else days; of a period that still runs, as much as passed."""
     question = OverviewInput(by=by, then_by=query.then_by, order=query.order, step=query.step, limit=query.limit)
-    return UsageOverviewView.of(await overview.read_overview(pool, actor, query.as_filter(), question))
+    return UsageOverviewView.of(await overview.read_overview(pool, actor, query.as_filter(), question, store=store))
 
 
 @router.get("/week")
-async def read_usage_week(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageWeekView:
+async def read_usage_week(
+    actor: LoggedIn, pool: AppPool, store: AppUsageStore, query: Annotated[Filters, Query()]
+) -> UsageWeekView:
     """By day of the week and hour of the time zone."""
-    return UsageWeekView.of(await overview.read_week(pool, actor, query.as_filter()))
+    return UsageWeekView.of(await overview.read_week(pool, actor, query.as_filter(), store=store))
 
 
 @router.get("/percentiles")
 async def measure_latencies(
-    actor: LoggedIn, pool: AppPool, query: Annotated[PercentilesQuery, Query()]
+    actor: LoggedIn, pool: AppPool, store: AppUsageStore, query: Annotated[PercentilesQuery, Query()]
 ) -> UsagePercentilesView:
     """Percentiles of the duration of calls and of the time to the first byte, within 5 %."""
-    found = await reports.measure_latencies(pool, actor, query.as_filter(), by=query.by)
+    found = await reports.measure_latencies(pool, actor, query.as_filter(), by=query.by, store=store)
     return UsagePercentilesView.of(found)
 
 

@@ -389,6 +389,34 @@ TASKS: Final = Row(
     ),
 )
 
+CLICKHOUSE: Final = Row(
+    "ClickHouse",
+    (
+        Panel(
+            title="How far it is behind",
+            unit="s",
+            about="Since it had everything that was in the ledger. The alert is at ten minutes.",
+            empty="Empty without ClickHouse, and until it has everything for the first time.",
+            queries=(Query("time() - (max(litemaas_usage_store_timestamp_seconds) > 0)", "behind"),),
+        ),
+        Panel(
+            title="Rows found missing, and sent",
+            about="Calls and corrections: at the last comparison, and sent in a second.",
+            queries=(
+                Query("max(litemaas_usage_store_rows_missing)", "missing"),
+                rate("litemaas_usage_store_rows_total"),
+            ),
+        ),
+        Panel(
+            title="Questions answered from Postgres",
+            unit="cps",
+            about="Because ClickHouse failed or was behind.",
+            empty=NEVER,
+            queries=(rate("litemaas_usage_store_fallbacks_total", "cause"),),
+        ),
+    ),
+)
+
 REPLICAS: Final = Row(
     "Processes",
     (
@@ -409,4 +437,6 @@ REPLICAS: Final = Row(
     ),
 )
 
-ADMIN: Final = Dashboard("admin", "admin API", "Requests, periodic tasks and messages.", (REQUESTS, TASKS, REPLICAS))
+ADMIN: Final = Dashboard(
+    "admin", "admin API", "Requests, periodic tasks and messages.", (REQUESTS, TASKS, CLICKHOUSE, REPLICAS)
+)

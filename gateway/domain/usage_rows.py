@@ -82,7 +82,8 @@ class ColumnFacts(NamedTuple):
 # - UsageRowView in admin_api/schemas/usage.py, the JSON of an exported column;
 # - where it is added up: SUMS in gateway/storage/ledger/rollups.py, the rollups' tables, the view usage_as_sums and the
 #   function add_up_usage (a migration), UsageSums in admin_api/storage/usage/queries.py, UsageSumsView in
-#   admin_api/schemas/usage_reports.py. A column with a FOCUS name is added up.
+#   admin_api/schemas/usage_reports.py. A column with a FOCUS name is added up. `litemaas usage-store init` adds it to
+#   ClickHouse.
 # tests/contract/test_ledger_columns.py fails for each place that a column is missing from.
 LEDGER_COLUMNS: Final[dict[str, ColumnFacts]] = {
     "request_id": ColumnFacts("uuid", ("request_id",)),

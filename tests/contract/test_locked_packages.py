@@ -22,7 +22,7 @@ SAID: Final = {
 }  # fmt: skip
 # For other Pythons or systems than this one; looked up by hand.
 ELSEWHERE: Final = {"async-timeout": "Apache-2.0", "backports-zstd": "PSF-2.0", "colorama": "BSD-3-Clause",
-                    "httpx2-jsfetch": "BSD-3-Clause"}  # fmt: skip
+                    "httpx2-jsfetch": "BSD-3-Clause", "lz4": "BSD-3-Clause", "tzdata": "Apache-2.0"}  # fmt: skip
 PACKAGE: Final = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 
 

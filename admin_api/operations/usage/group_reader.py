@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from admin_api.operations.usage.grouping import (
     ALL_MODELS,
@@ -20,10 +20,8 @@ from admin_api.storage.usage import divisions
 from admin_api.storage.usage import names as usage_names
 from admin_api.storage.usage.divisions import Part
 from admin_api.storage.usage.queries import Order, UsageSums, weight_of
+from admin_api.storage.usage.readers import UsageReader
 from admin_api.storage.usage.rollup_tables import GroupedBy, Selection, tables_for_parts
-
-if TYPE_CHECKING:
-    from gateway.storage.postgres import Executor
 
 # Of each group.
 MAX_PARTS: Final = 5
@@ -34,7 +32,7 @@ Divided = dict[str | None, tuple[list[Group], int]]
 class GroupReader:
     """`by` and `order` are words that were checked; groups of models are providers, or models."""
 
-    executor: "Executor"
+    source: UsageReader
     scope: Scope
     by: str
     order: Order
@@ -43,10 +41,10 @@ class GroupReader:
     providers: Mapping[str, str | None]
 
     @classmethod
-    async def of(cls, executor: "Executor", scope: Scope, by: str, order: str, found: Sequence[Group]) -> Self:
+    async def of(cls, source: UsageReader, scope: Scope, by: str, order: str, found: Sequence[Group]) -> Self:
         """For these groups."""
-        providers = await usage_names.list_providers(executor)
-        return cls(executor, scope, by, order, found, providers)  # type: ignore[arg-type]  # checked
+        providers = await usage_names.list_providers(source.executor)
+        return cls(source, scope, by, order, found, providers)  # type: ignore[arg-type]  # checked
 
     @property
     def _column(self) -> GroupedBy:
@@ -55,9 +53,7 @@ class GroupReader:
     async def read_points(self, bounds: Sequence[datetime]) -> dict[str | None, list[UsageSums]]:
         """For each group a sum for each two neighbouring bounds; a group without calls has none."""
         scope = await self._narrow(self.scope.selection)
-        found = await divisions.sum_groups_by_time(
-            self.executor, scope.selection, tables_of(scope, self.by), self._column, bounds
-        )
+        found = await self.source.sum_groups_by_time(scope.selection, tables_of(scope, self.by), self._column, bounds)
         merged: dict[str | None, list[UsageSums]] = {}
         for one, points in found.items():
             group = self._group_of(one)
@@ -69,7 +65,7 @@ class GroupReader:
         """For each group its sums of other calls."""
         scope = await self._narrow(selection)
         tables = tables_of(scope, self.by)
-        found, _, _ = await find_groups(self.executor, scope, tables, self.by, self.order, ALL_MODELS)
+        found, _, _ = await find_groups(self.source, scope, tables, self.by, self.order, ALL_MODELS)
         return {one.id: one.sums for one in found}
 
     async def read_parts(self, then_by: str) -> Divided:
@@ -83,9 +79,7 @@ class GroupReader:
         # Models of a provider are added up here, and only then are parts large or small.
         is_merged = "provider" in (self.by, then_by)
         limit = ALL_MODELS if is_merged else MAX_PARTS
-        found = await divisions.sum_parts(
-            self.executor, selection, tables, self._column, part_by, order=self.order, limit=limit
-        )
+        found = await self.source.sum_parts(selection, tables, self._column, part_by, order=self.order, limit=limit)
         sums = self._merge(found, then_by)
         names = await self._name_parts(sums, then_by)
         numbers = {self._group_of(one.group): one.number for one in found}
@@ -102,7 +96,7 @@ class GroupReader:
             shown, wanted = {one.id for one in self.found}, selection.model_ids
             own = [model for model, provider in self.providers.items() if provider in shown]
             ids = [model for model in own if wanted is None or int(model) in wanted]
-        return replace(self.scope, selection=await divisions.narrow(self.executor, selection, self._column, ids))
+        return replace(self.scope, selection=await divisions.narrow(self.source.executor, selection, self._column, ids))
 
     def _group_of(self, one: str) -> str | None:
         return self.providers.get(one) if self.by == "provider" else id_of(one)
@@ -119,5 +113,5 @@ class GroupReader:
         self, sums: Mapping[str | None, Mapping[str | None, UsageSums]], then_by: str
     ) -> dict[str, str | None]:
         ids = sorted({part for own in sums.values() for part in own if part is not None})
-        names = await usage_names.name_all(self.executor, then_by, ids)
+        names = await usage_names.name_all(self.source.executor, then_by, ids)
         return {one: one if then_by == "provider" else name_of(then_by, one, names) for one in ids}

@@ -12,11 +12,12 @@ from admin_api.operations.validation import invalid
 from admin_api.storage.usage import names as usage_names
 from admin_api.storage.usage import queries
 from admin_api.storage.usage.queries import Order, UsageSums, weight_of
+from admin_api.storage.usage.readers import UsageReader, UsageStore
 from admin_api.storage.usage.rollup_tables import GroupedBy, RollupTables, tables_for
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Executor, Pool
+    from gateway.storage.postgres import Pool
 
 By = Literal["model", "provider", "key", "user", "account", "team", "ending", "error_class"]
 BY: Final = get_args(By)
@@ -44,15 +45,16 @@ class Group:
 
 @asynccontextmanager
 async def open_scope(
-    pool: "Pool", actor: Actor, query: UsageFilter, *by: str | None
-) -> "AsyncIterator[tuple[Executor, Scope]]":
-    """A transaction with one snapshot, so that all sums of a report are consistent, and the scope of the query."""
+    pool: "Pool", actor: Actor, query: UsageFilter, *by: str | None, store: UsageStore
+) -> AsyncIterator[tuple[UsageReader, Scope]]:
+    """What reads sums, in a transaction with one snapshot, so that all sums of a report are consistent, and the scope
+    of the query."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         scope = await resolve(connection, actor, query, now=datetime.now(UTC))
         if not scope.sees_people and {"user", "key"} & set(by):
             raise GatewayError("forbidden", "Only the owners of a team can see the usage of its members.")
         await connection.execute(queries.PREPARE)
-        yield connection, scope
+        yield await store.reader(connection), scope
 
 
 def tables_of(scope: Scope, by: str | None = None) -> RollupTables:
@@ -76,17 +78,16 @@ def needs_account(by: str) -> GatewayError:
 
 
 async def find_groups(
-    executor: "Executor", scope: Scope, tables: RollupTables, by: str, order: str, limit: int
+    reader: UsageReader, scope: Scope, tables: RollupTables, by: str, order: str, limit: int
 ) -> tuple[list[Group], int, UsageSums]:
     """The largest groups, how many there are, and the total."""
     maximum = ALL_MODELS if by == "provider" else limit
-    await executor.execute(queries.IN_ONE_PROCESS)
-    found = await queries.sum_by(executor, scope.selection, tables, grouped_by(by), order=order, limit=maximum)  # type: ignore[arg-type]
+    found = await reader.sum_by(scope.selection, tables, grouped_by(by), order=order, limit=maximum)  # type: ignore[arg-type]
     if by != "provider":
-        names = await usage_names.name_all(executor, by, [one for one, _ in found.rows if one != "0"])
+        names = await usage_names.name_all(reader.executor, by, [one for one, _ in found.rows if one != "0"])
         rows = [Group(id=id_of(one), name=name_of(by, one, names), sums=sums) for one, sums in found.rows]
         return rows, found.number, found.total
-    providers = await usage_names.list_providers(executor)
+    providers = await usage_names.list_providers(reader.executor)
     sums: dict[str | None, UsageSums] = {}
     for model, one in found.rows:
         provider = providers.get(model)

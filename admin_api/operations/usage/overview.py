@@ -24,14 +24,14 @@ from admin_api.operations.usage.grouping import (
 from admin_api.operations.usage.reports import STEPS, step_bounds
 from admin_api.operations.usage.scope import Scope, UsageFilter
 from admin_api.operations.validation import check_word, invalid
-from admin_api.storage.usage import divisions, queries
 from admin_api.storage.usage.divisions import WeekHour
 from admin_api.storage.usage.queries import Order, UsageSums, add_up, weight_of
+from admin_api.storage.usage.readers import ROLLUPS, UsageReader, UsageStore
 from admin_api.storage.usage.rollup_tables import Selection
 from gateway.domain.rollup_ranges import Step, ceiling, floor
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Executor, Pool
+    from gateway.storage.postgres import Pool
 
 MAX_GROUPS: Final = 50
 # Hours of the week are read from quarters of an hour.
@@ -144,17 +144,19 @@ class OverviewInput:
         check_limit(self.limit, MAX_GROUPS)
 
 
-async def read_overview(pool: "Pool", actor: Actor, query: UsageFilter, question: OverviewInput) -> Overview:
+async def read_overview(
+    pool: "Pool", actor: Actor, query: UsageFilter, question: OverviewInput, *, store: UsageStore = ROLLUPS
+) -> Overview:
     """Sums of all groups, others included, add up to the total, in each step too. Raises GatewayError as `break_down`
     does, and `validation_failed` for a division that no rollup has for all accounts."""
     question.check()
-    async with open_scope(pool, actor, query, question.by, question.then_by) as (executor, scope):
+    async with open_scope(pool, actor, query, question.by, question.then_by, store=store) as (source, scope):
         step, bounds = steps_of(scope, question.step)
         earlier = _earlier(scope)
-        total = await _read_total(executor, scope, earlier, bounds)
+        total = await _read_total(source, scope, earlier, bounds)
         tables = tables_of(scope, question.by)
-        found, number, _ = await find_groups(executor, scope, tables, question.by, question.order, question.limit)
-        reader = await GroupReader.of(executor, scope, question.by, question.order, found)
+        found, number, _ = await find_groups(source, scope, tables, question.by, question.order, question.limit)
+        reader = await GroupReader.of(source, scope, question.by, question.order, found)
         groups = await _read_groups(reader, question, earlier, bounds)
         return Overview(
             by=question.by,  # type: ignore[arg-type]  # checked
@@ -172,13 +174,13 @@ async def read_overview(pool: "Pool", actor: Actor, query: UsageFilter, question
         )
 
 
-async def read_week(pool: "Pool", actor: Actor, query: UsageFilter) -> Week:
+async def read_week(pool: "Pool", actor: Actor, query: UsageFilter, *, store: UsageStore = ROLLUPS) -> Week:
     """By hours of the week. Raises GatewayError as `resolve` does, and `validation_failed` for a longer period than
     MAX_WEEKS_DAYS."""
-    async with open_scope(pool, actor, query) as (executor, scope):
+    async with open_scope(pool, actor, query, store=store) as (source, scope):
         if (scope.selection.end - scope.selection.start).days > MAX_WEEKS_DAYS:
             raise invalid("period", f"Hours of the week are shown of {MAX_WEEKS_DAYS} days at most.")
-        hours = await divisions.sum_by_week_hour(executor, scope.selection, tables_of(scope), scope.zone)
+        hours = await source.sum_by_week_hour(scope.selection, tables_of(scope), scope.zone)
         return Week(hours=hours, **report_fields(scope))
 
 
@@ -197,10 +199,10 @@ def _earlier(scope: Scope) -> Selection:
     return replace(scope.selection, start=floor(start, "quarter"), end=ceiling(end, "quarter"), is_open=False)
 
 
-async def _read_total(executor: "Executor", scope: Scope, earlier: Selection, bounds: Sequence[datetime]) -> Figures:
+async def _read_total(source: UsageReader, scope: Scope, earlier: Selection, bounds: Sequence[datetime]) -> Figures:
     tables = tables_of(scope)
-    points = await queries.sum_by_time(executor, scope.selection, tables, bounds)
-    before = await queries.sum_up(executor, earlier, tables)
+    points = await source.sum_by_time(scope.selection, tables, bounds)
+    before = await source.sum_up(earlier, tables)
     return Figures(sums=add_up(points), before=before, points=points)
 
 

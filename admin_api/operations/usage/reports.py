@@ -1,4 +1,5 @@
-"""Usage reports: summary, series, breakdowns and latency percentiles. Read from rollups, never from the ledger's rows.
+"""Usage reports: summary, series, breakdowns and latency percentiles. Read from rollups, never from the ledger's rows,
+or from another store that is given.
 
 Reports include a call as soon as its row is in the ledger, some tenths of a second after the call ended.
 """
@@ -28,8 +29,8 @@ from admin_api.operations.usage.grouping import (
 from admin_api.operations.usage.scope import Scope, UsageFilter
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage.usage import names as usage_names
-from admin_api.storage.usage import queries
 from admin_api.storage.usage.queries import LatencyCounts, UsageSums
+from admin_api.storage.usage.readers import ROLLUPS, UsageStore
 from admin_api.storage.usage.rollup_tables import tables_for, tables_with_latencies
 from gateway.domain.latencies import percentile
 from gateway.domain.rollup_ranges import Step, bounds_of_steps
@@ -98,20 +99,22 @@ class Percentiles(Report):
     rows: Sequence[Latency]
 
 
-async def summarize(pool: "Pool", actor: Actor, query: UsageFilter) -> Summary:
+async def summarize(pool: "Pool", actor: Actor, query: UsageFilter, *, store: UsageStore = ROLLUPS) -> Summary:
     """Raises GatewayError as `resolve` does."""
-    async with open_scope(pool, actor, query) as (executor, scope):
-        sums = await queries.sum_up(executor, scope.selection, tables_of(scope))
+    async with open_scope(pool, actor, query, store=store) as (reader, scope):
+        sums = await reader.sum_up(scope.selection, tables_of(scope))
         return Summary(sums=sums, **report_fields(scope))
 
 
-async def read_series(pool: "Pool", actor: Actor, query: UsageFilter, *, step: str) -> Series:
+async def read_series(
+    pool: "Pool", actor: Actor, query: UsageFilter, *, step: str, store: UsageStore = ROLLUPS
+) -> Series:
     """In steps of the requested time zone, by default the account's. Raises GatewayError `validation_failed` for too
     many steps."""
     check_word("step", step, STEPS)
-    async with open_scope(pool, actor, query) as (executor, scope):
+    async with open_scope(pool, actor, query, store=store) as (reader, scope):
         bounds = step_bounds(scope, step)  # type: ignore[arg-type]  # checked
-        sums = await queries.sum_by_time(executor, scope.selection, tables_of(scope), bounds)
+        sums = await reader.sum_by_time(scope.selection, tables_of(scope), bounds)
         spans = zip(pairwise(bounds), sums, strict=True)
         points = [Point(start=start, end=end, sums=one) for (start, end), one in spans]
         return Series(step=step, points=points, **report_fields(scope))  # type: ignore[arg-type]  # checked
@@ -126,15 +129,22 @@ def step_bounds(scope: Scope, step: Step) -> list[datetime]:
 
 
 async def break_down(
-    pool: "Pool", actor: Actor, query: UsageFilter, *, by: str, order: str = "cost", limit: int = 100
+    pool: "Pool",
+    actor: Actor,
+    query: UsageFilter,
+    *,
+    by: str,
+    order: str = "cost",
+    limit: int = 100,
+    store: UsageStore = ROLLUPS,
 ) -> Breakdown:
     """Raises GatewayError as `resolve` does, and `validation_failed` if no rollup has this for all accounts."""
     check_word("by", by, BY)
     check_word("order", order, ORDERS)
     check_limit(limit)
-    async with open_scope(pool, actor, query, by) as (executor, scope):
+    async with open_scope(pool, actor, query, by, store=store) as (reader, scope):
         tables = tables_of(scope, by)
-        groups, number, total = await find_groups(executor, scope, tables, by, order, limit)
+        groups, number, total = await find_groups(reader, scope, tables, by, order, limit)
         others = total
         for group in groups:
             others -= group.sums
@@ -142,24 +152,28 @@ async def break_down(
         return Breakdown(by=by, **sums, **report_fields(scope))  # type: ignore[arg-type]  # checked
 
 
-async def sum_users(pool: "Pool", actor: Actor, query: UsageFilter, user_ids: Sequence[int]) -> dict[int, UsageSums]:
+async def sum_users(
+    pool: "Pool", actor: Actor, query: UsageFilter, user_ids: Sequence[int], *, store: UsageStore = ROLLUPS
+) -> dict[int, UsageSums]:
     """Of each of these users, within the filter, which names no user. Raises GatewayError as `break_down` does."""
-    async with open_scope(pool, actor, query, "user") as (executor, scope):
+    async with open_scope(pool, actor, query, "user", store=store) as (reader, scope):
         selection = replace(scope.selection, user_ids=list(user_ids))
         tables = tables_for(selection, "user")
         if tables is None or query.user is not None:
             raise needs_account("user")
-        found = await queries.sum_by(executor, selection, tables, "user", order="cost", limit=len(user_ids))
+        found = await reader.sum_by(selection, tables, "user", order="cost", limit=len(user_ids))
         sums = {int(user_id): one for user_id, one in found.rows}
         return {user_id: sums.get(user_id, UsageSums()) for user_id in user_ids}
 
 
-async def measure_latencies(pool: "Pool", actor: Actor, query: UsageFilter, *, by: str | None = None) -> Percentiles:
+async def measure_latencies(
+    pool: "Pool", actor: Actor, query: UsageFilter, *, by: str | None = None, store: UsageStore = ROLLUPS
+) -> Percentiles:
     """Raises GatewayError as `resolve` does, and `validation_failed` by account, user, team or key unless an account is
     named or (not by key) only failed calls are selected."""
     if by is not None:
         check_word("by", by, BY)
-    async with open_scope(pool, actor, query, by) as (executor, scope):
+    async with open_scope(pool, actor, query, by, store=store) as (reader, scope):
         grouped = grouped_by(by)
         tables = tables_with_latencies(scope.selection, grouped)
         if tables is None and by == "key":
@@ -168,12 +182,12 @@ async def measure_latencies(pool: "Pool", actor: Actor, query: UsageFilter, *, b
             raise invalid(
                 "by", f"By {by} also needs a team, a user, or a filter for failed calls (error_class or ending)."
             )
-        counts = await queries.count_latencies(executor, scope.selection, tables, grouped)
+        counts = await reader.count_latencies(scope.selection, tables, grouped)
         if by == "provider":
-            counts = _by_provider(counts, await usage_names.list_providers(executor))
+            counts = _by_provider(counts, await usage_names.list_providers(reader.executor))
         if by is None:
             counts = counts or {None: LatencyCounts.none()}
-        names = await usage_names.name_all(executor, by or "", [one for one in counts if one])
+        names = await usage_names.name_all(reader.executor, by or "", [one for one in counts if one])
         rows = [_latency(one, names.get(one or "", one), count) for one, count in counts.items()]
         rows.sort(key=lambda row: (-row.calls, row.id or ""))
         return Percentiles(by=by, rows=rows[:ALL_MODELS], **report_fields(scope))  # type: ignore[arg-type]  # checked

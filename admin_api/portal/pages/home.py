@@ -90,7 +90,7 @@ async def _new_models(visit: Visit) -> list[Model]:
 
 async def _spent(visit: Visit) -> dict[str, Any]:
     query = UsageFilter(user=str(visit.user.id), period="this-month")
-    summary = await summarize(visit.pool, visit.actor, query)
+    summary = await summarize(visit.pool, visit.actor, query, store=visit.usage_store)
     now = datetime.now(UTC)
     pace = cost_at_this_rate(summary.sums.cost_nano_usd, since=summary.since, until=summary.until, now=now)
     return {"sums": summary.sums, "pace": pace}

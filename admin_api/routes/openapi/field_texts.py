@@ -368,6 +368,18 @@ OF_THING: Final[Mapping[str, Mapping[str, str]]] = {
         "days": "Sealed days whose rows were checked",
         "dropped": "Sealed days whose rows are no longer kept",
     },
+    "UsageStore": {
+        "complete_at": "ClickHouse has everything that was in the ledger then; null: not yet",
+        "compared_at": "When all of its history was last compared; null: not yet",
+        "missing": "Calls and corrections of days that are not sealed, and are not there",
+        "quarters": "Quarters of an hour that these are in",
+    },
+    "UsageStoreCheck": {
+        "days": "UTC days that were compared",
+        "sums": "Sums by account, user, key, model and ending that were compared",
+        "differing": "Days on which some differ",
+    },
+    "DifferingDay": {"sums": "How many sums differ"},
     "LedgerCheck": {"rows": "Rows that were compared"},
     "NewPrices": {"changed": "Calls whose cost changes"},
     "Preview": {

@@ -68,7 +68,7 @@ async def read_members(visit: Visit, access: TeamAccess, base: str) -> PagedList
 
 async def read_costs(visit: Visit, query: UsageFilter, members: Sequence[TeamMember]) -> dict[int, int]:
     """What each of them spent, in nano-USD."""
-    sums = await sum_users(visit.pool, visit.actor, query, [one.user_id for one in members])
+    sums = await sum_users(visit.pool, visit.actor, query, [one.user_id for one in members], store=visit.usage_store)
     return {user_id: one.cost_nano_usd for user_id, one in sums.items()}
 
 

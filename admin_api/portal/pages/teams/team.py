@@ -70,7 +70,7 @@ async def _lists(visit: Visit, access: TeamAccess, base: str) -> Mapping[str, An
         "limits": limits,
         "versions": {line.row.id: version_of(line.row) for line in (limits.rows if limits else ())},
         "members": replace(members, rows=lines),
-        "sums": (await summarize(visit.pool, visit.actor, query)).sums,
+        "sums": (await summarize(visit.pool, visit.actor, query, store=visit.usage_store)).sums,
         "invitations": await sections.read_invitations(visit, access, base) if sees_people else PagedList(()),
         "join_requests": await sections.read_join_requests(visit, access, base) if sees_people else PagedList(()),
         "subscriptions": await sections.read_subscriptions(visit, access, base),

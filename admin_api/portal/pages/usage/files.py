@@ -53,7 +53,7 @@ async def _send_table(visit: Visit, question: Question) -> Response:
     asked = OverviewInput(
         by=question.by, then_by=question.then_by or None, order=order_of(question), limit=TOP, step="month"
     )
-    overview = await read_overview(visit.pool, visit.actor, question.filter, asked)
+    overview = await read_overview(visit.pool, visit.actor, question.filter, asked, store=visit.usage_store)
     content = usage_files.table_of(overview, csv_format_of(visit.language))
     return _file(content, usage_files.name_of_table(overview), "text/csv")
 

@@ -41,7 +41,7 @@ async def _answer(visit: Visit, audience: Audience, title: str) -> Page | Redire
         return Redirect(question.address(question.audience.refusals_path, metric="cost"))
     order = order_of(question)
     asked = OverviewInput(by=question.by, then_by=question.then_by or None, order=order, limit=TOP)
-    overview = await read_overview(visit.pool, visit.actor, question.filter, asked)
+    overview = await read_overview(visit.pool, visit.actor, question.filter, asked, store=visit.usage_store)
     latencies = await _latencies(visit, question)
     found = await _week(visit, question, overview)
     paths = calls_paths(question, overview, question.formats(visit))
@@ -68,12 +68,12 @@ def order_of(question: Question) -> Order:
 async def _latencies(visit: Visit, question: Question) -> Percentiles | None:
     if question.metric != "latency":
         return None
-    return await measure_latencies(visit.pool, visit.actor, question.filter, by=question.by)
+    return await measure_latencies(visit.pool, visit.actor, question.filter, by=question.by, store=visit.usage_store)
 
 
 async def _week(visit: Visit, question: Question, overview: Overview) -> Week | None:
     is_long = (overview.until - overview.since).days > MAX_WEEKS_DAYS
-    return None if is_long else await read_week(visit.pool, visit.actor, question.filter)
+    return None if is_long else await read_week(visit.pool, visit.actor, question.filter, store=visit.usage_store)
 
 
 def _texts(visit: Visit, question: Question, *, is_live: bool) -> dict[str, Any]:

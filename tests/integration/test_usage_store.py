@@ -1,0 +1,132 @@
+"""Usage questions and ClickHouse, as far as no ClickHouse is needed: statements, and that Postgres answers without one.
+`make clickhouse` has its engine answer (tests/clickhouse)."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from command_line import CommandLine
+from conftest import Database
+from factories import ADMIN
+from pydantic import SecretStr
+from usage_rows import make_usage_row, write_rows
+
+from admin_api import metrics
+from admin_api.operations.maintenance.usage_store import Feeder, feed, read_status
+from admin_api.operations.usage.overview import OverviewInput, read_overview
+from admin_api.operations.usage.reports import summarize
+from admin_api.operations.usage.scope import UsageFilter
+from admin_api.settings import ClickHouseSettings, SettingsError
+from admin_api.storage.clickhouse import blocks, entries, reader
+from admin_api.storage.clickhouse.link import ClickHouse, ClickHouseAddress, ClickHouseFailed, new_clickhouse
+from admin_api.storage.clickhouse.store import ClickHouseStore, store_of
+from admin_api.storage.usage.queries import SUM_NAMES
+from admin_api.storage.usage.readers import ROLLUPS
+from admin_api.storage.usage.rollup_tables import Selection
+from gateway.domain.calls import ENDINGS
+from gateway.storage.ledger.rollups import SUMS
+from gateway.storage.postgres import Pool
+
+NOW = datetime.now(UTC)
+# Nothing listens on it: it is the discard port.
+NOBODY = "http://user:planted-password@127.0.0.1:9/usage"
+
+
+@pytest.fixture
+def away() -> ClickHouse:
+    return ClickHouse(ClickHouseAddress(SecretStr(NOBODY)))
+
+
+async def test_postgres_answers_where_clickhouse_is_away(pool: Pool, away: ClickHouse) -> None:
+    await write_rows(pool, [make_usage_row(NOW - timedelta(hours=1))])
+    store = ClickHouseStore(away, max_lag_s=3600)
+    before = metrics.USAGE_STORE_FALLBACKS.labels("failed")._value.get()
+
+    for _ in range(3):
+        asked = UsageFilter(since=NOW - timedelta(days=2))
+        assert (await summarize(pool, ADMIN, asked, store=store)).sums.calls == 1
+        found = await read_overview(pool, ADMIN, asked, OverviewInput(by="model"), store=store)
+        assert found.total.sums.calls == 1
+
+    # It is tried once; then it is left alone for a while.
+    assert metrics.USAGE_STORE_FALLBACKS.labels("failed")._value.get() == before + 1
+
+
+async def test_a_failure_says_no_address_and_no_password(pool: Pool, away: ClickHouse) -> None:
+    for asking in (feed(pool, Feeder(away)), read_status(pool, ADMIN, away)):
+        with pytest.raises(ClickHouseFailed) as failed:
+            await asking
+        assert failed.value.code == "database_unavailable"
+        assert "planted" not in str(failed.value)
+        assert "planted" not in failed.value.cause
+
+
+def test_without_an_address_there_is_none_and_the_rollups_answer() -> None:
+    assert new_clickhouse(None, None) is None
+    assert store_of(None, max_lag_s=1) is ROLLUPS
+
+
+@pytest.mark.parametrize("url", ["clickhouse://host:9000", "http://", "host:8123", "https://host/db?password=1"])
+def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITEMAAS_DATABASE_URL", "postgresql://a@b/c")
+    monkeypatch.setenv("LITEMAAS_CLICKHOUSE_URL", url)
+    with pytest.raises(SettingsError, match="LITEMAAS_CLICKHOUSE_URL: an address as https://user"):
+        ClickHouseSettings.from_env()
+
+
+def test_every_sum_is_sent_compared_and_answered() -> None:
+    table = entries.create_statements()[0]
+    for name in SUMS:
+        assert f"    {name} Int64" in table
+        assert name in entries.COLUMNS
+        for statement in (
+            entries.TOTALS_OF_LEDGER,
+            entries.CLICKHOUSE_TOTALS_OF_ENTRIES,
+            entries.READ_ENTRIES,
+            entries.READ_SUMS,
+        ):
+            assert name in statement
+    for name in SUM_NAMES:
+        assert f"sum(e.{name}) AS {name}" in reader.ask_sums("1")
+
+
+def test_what_is_selected_is_a_parameter_and_never_part_of_the_statement() -> None:
+    selection = Selection(
+        start=NOW, end=NOW, account_ids=[1], user_ids=[2], key_ids=[3], model_ids=[4], endings=list(ENDINGS[:2]),
+        error_classes=["none"],
+    )  # fmt: skip
+    where = reader.conditions_of(selection, [5])
+    assert where.sql.count("{") == len(where.values) == 9
+    assert not any(ending in where.sql for ending in ENDINGS)
+    assert "end" not in reader.conditions_of(selection, is_open=True).sql.split("ending")[0]
+
+
+class Kept(ClickHouse):
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(ClickHouseAddress(SecretStr(NOBODY)))
+        self.sent: list[bytes] = []
+
+    async def insert(self, table: str, columns: Sequence[str], lines: bytes) -> None:
+        self.sent.append(lines)
+
+
+async def test_chunks_become_blocks_of_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8)
+    kept = Kept()
+    found = blocks.Blocks(kept)
+    for chunk in (b"one\ntw", b"o\nthree", b"\n", b"four\n", b"end\n"):
+        await found.take(chunk)
+    await found.flush()
+    assert (kept.sent, found.count) == ([b"one\ntwo\n", b"three\nfour\n", b"end\n"], 5)
+
+
+async def test_the_commands_say_that_there_is_none(database: Database) -> None:
+    command_line = CommandLine({"LITEMAAS_DATABASE_URL": database.app_url})
+    done = await command_line.run("usage-store", "status")
+    assert (done.code, "LITEMAAS_CLICKHOUSE_URL is not set" in done.err) == (2, True)
+    printed = await command_line.run(
+        "usage-store", "init", "--print", "--engine", "ReplicatedReplacingMergeTree(version)"
+    )
+    assert (printed.code, printed.out.count("ENGINE = ReplicatedReplacingMergeTree(version)")) == (0, 2)
