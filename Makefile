@@ -28,7 +28,7 @@ NO_PYTHON := No Python from 3.11 to 3.14 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test coverage compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
-	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools dashboards \
+	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules rule-mutants monitoring-tools dashboards \
 	endings usage-bench chaos distributed operations rolling tls audit upgrade ledger-cpu loadtest soak memory \
 	clickhouse chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
@@ -306,6 +306,10 @@ memory: install
 # The rules of Prometheus and their tests, by promtool.
 check-rules: monitoring-tools
 	$(BIN)/python -m pytest tests/monitoring/test_rules.py
+
+# Changes one threshold or wait of the alerts at a time: a test must notice. Two to four minutes.
+rule-mutants: monitoring-tools
+	PYTHONPATH=tests:. $(BIN)/python -m tests.monitoring.rule_mutants
 
 # Prometheus and promtool of Debian's package, which is unpacked and not installed; the tests would do it too.
 monitoring-tools: install

@@ -27,6 +27,8 @@ HEAD: Final = (
     "|---|---|---|---|---|---|---|---|---|",
 )
 CLIENTS: Final = 4
+# Of what a command printed.
+MAX_LINES: Final = 8
 
 
 @dataclass(slots=True)
@@ -101,6 +103,8 @@ async def run_all(only: list[str]) -> list[Line]:
                     continue
                 began = time.monotonic()
                 lines.append(await measure(site, name, procedure))
+                say("\n".join(f"    {line}" for text in site.transcript for line in text.splitlines()[:MAX_LINES]))
+                site.transcript.clear()
                 say(f"{lines[-1]} <!-- {time.monotonic() - began:.0f} s -->")
     return lines
 

@@ -24,6 +24,8 @@ from gateway.storage.ledger.partitions import months_before
 from operations.servers import dump, restore_dump
 from operations.site import Site
 
+# What gateways log when Postgres has lost commits.
+LOST: Final = ("postgres_lost_commits", "lost_rows_restored")
 Procedure = Callable[[Site, Caller], Awaitable[str]]
 
 
@@ -36,6 +38,8 @@ async def point_in_time(site: Site, caller: Caller) -> str:
     await asyncio.sleep(2)
     limits = await site.pool.fetchval("SELECT count(*) FROM limits")
     await asyncio.to_thread(server.ask, "DELETE FROM limits")  # the mistake
+    # A key that a change concerns is read again, and is unknown if Postgres stops before.
+    await asyncio.sleep(2)
     at_mistake = len(await read_rows(site.pool, caller.account_id))
     await archive_all(site)
     await asyncio.to_thread(server.restore_to, moment)
@@ -74,6 +78,8 @@ async def api_key(site: Site, caller: Caller) -> str:
 async def peppers(site: Site, caller: Caller) -> str:
     """A second pepper for new keys."""
     await site.roll(LITEMAAS_KEY_PEPPERS=f"{PEPPERS},2:{secrets.token_hex(32)}")
+    printed = await asyncio.to_thread(site.command, "doctor", may_fail=True)
+    site.transcript[-1] = "\n".join(["$ litemaas doctor", *(line for line in printed.splitlines() if "epper" in line)])
     return await api_key(site, caller)
 
 
@@ -169,7 +175,7 @@ async def retention(site: Site, caller: Caller) -> str:
     printed = await asyncio.to_thread(site.command, "ledger", "verify", "--sealed", "--days", "366")
     assert await site.pool.fetchval(sums) >= before
     dropped = await site.pool.fetchval("SELECT string_agg(month::text, ' ' ORDER BY month) FROM usage_months_dropped")
-    return f"dropped {dropped}; {printed.splitlines()[0]}"
+    return f"dropped {dropped}; {printed.splitlines()[0].partition(' Head')[0]}"
 
 
 async def archive_all(site: Site) -> None:
@@ -192,6 +198,8 @@ async def rows_come_back(site: Site) -> None:
     # The other one looks within five seconds.
     await asyncio.sleep(8)
     site.restored = len(site.log_lines("lost_rows_restored"))
+    site.transcript += [line[:200] for word in LOST for line in site.log_lines(word)[-2:]]
+    await asyncio.to_thread(site.command, "ledger", "verify", "--days", "2")
 
 
 def parse(moment: str) -> datetime:

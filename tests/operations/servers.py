@@ -19,6 +19,7 @@ class ArchivingPostgres(Postgres):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, durable=True)
+        self.transcript: list[str] = []
 
     @property
     def archive(self) -> Path:
@@ -63,6 +64,8 @@ class ArchivingPostgres(Postgres):
         )
         if done.returncode:
             raise RuntimeError(f"{program} {' '.join(arguments)}: {done.stderr[-500:]}")
+        if program != "psql":
+            self.transcript.append(f"$ {program} {' '.join(arguments)}\n{(done.stdout + done.stderr).strip()}")
         return done.stdout + done.stderr
 
     def change_password(self, user: str, password: str) -> None:

@@ -54,6 +54,8 @@ class Site:
         self.http: aiohttp.ClientSession
         self.clusters: list[ValkeyCluster] = []
         self.restored = 0
+        # What was done, and what it printed.
+        self.transcript = self.postgres.transcript
 
     @property
     def redis_url(self) -> str:
@@ -108,7 +110,7 @@ class Site:
         program.launch()
         await asyncio.to_thread(program.wait)
 
-    def command(self, *arguments: str, typed: str = "", **env: str) -> str:
+    def command(self, *arguments: str, typed: str = "", may_fail: bool = False, **env: str) -> str:
         """`litemaas …`; what it printed."""
         done = subprocess.run(
             [str(LITEMAAS), *arguments],
@@ -118,8 +120,9 @@ class Site:
             capture_output=True,
             check=False,
         )
-        if done.returncode:
+        if done.returncode and not may_fail:
             raise RuntimeError(f"litemaas {' '.join(arguments)}: {done.stdout[-300:]} {done.stderr[-300:]}")
+        self.transcript.append(f"$ litemaas {' '.join(arguments)}\n{done.stdout.strip()}")
         return done.stdout.strip()
 
     async def ask_admin(self, path: str, token: str) -> int:
