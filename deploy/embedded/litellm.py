@@ -22,6 +22,7 @@ OFFLINE = {
     # the setting of another one, whose memory is free then: a hundred calls at once ended three of four processes.
     "PYTHON_GC_THRESHOLD": "100000,50,50",
 }
+PROGRAM = Path(__file__).with_name("run_litellm.py")
 LOGGER = Path(__file__).parents[1] / "litellm_usage_log.py"
 
 
@@ -97,7 +98,7 @@ class LiteLLM(Component):
         if self._stored_keys is not None:
             argv = [str(LITEMAAS), "provider-keys", "exec", "--"]
             env |= self._stored_keys
-        argv += [str(litellm_venv.python()), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(self.config)]
+        argv += [str(litellm_venv.python()), "-P", str(PROGRAM), "--config", str(self.config)]
         argv += ["--host", "127.0.0.1", "--port", str(self.port)]
         self.child = Child(
             "LiteLLM",

@@ -17,7 +17,8 @@ from tests.price_oracle import SEARCH, TIERS, litellm_usd, price_tables, usages
 
 EXAMPLES = 400
 SCRIPT = """
-import json, sys
+import gc, json, sys
+gc.disable()
 from litellm.litellm_core_utils.llm_cost_calc.utils import generic_cost_per_token
 from litellm.types.utils import Usage
 costs = []
