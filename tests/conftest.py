@@ -48,6 +48,8 @@ YOUNG_OBJECTS = 50_000
 # A deadline would make a test depend on the load of the machine.
 hypothesis.settings.register_profile("litemaas", deadline=None)
 hypothesis.settings.load_profile("litemaas")
+# While modules are loaded and tests collected, nothing becomes garbage.
+gc.disable()
 
 
 def pytest_collection_finish() -> None:
@@ -55,6 +57,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 10, 20)
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
