@@ -66,7 +66,7 @@ async def test_a_stop_during_a_write_loses_no_refusal_count(pool: Pool) -> None:
 
 
 async def test_sums_of_all_accounts_agree_while_workers_write(pool: Pool) -> None:
-    """Each statement inserts some rows and adds to others. Raises for a deadlock."""
+    """Each statement inserts some rows and adds to others."""
     pick = Random(11)
     for _ in range(20):
         batches = [json.dumps(some_refusals(pick, 60)) for _ in range(4)]
@@ -75,6 +75,27 @@ async def test_sums_of_all_accounts_agree_while_workers_write(pool: Pool) -> Non
 
     await pool.execute("DELETE FROM refusals WHERE account_id < 20")
     await pool.execute("UPDATE refusals SET hour = hour + interval '1 day', count = count + 1 WHERE account_id < 30")
+    await assert_sums_agree(pool)
+
+
+async def test_two_writers_never_wait_for_each_other(database: Database, pool: Pool) -> None:
+    """Each adds to a row of one hour and then inserts one of the other's; between the two it pauses."""
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(
+        "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END';"
+        "CREATE TRIGGER then_pause AFTER UPDATE ON refusals FOR EACH STATEMENT EXECUTE FUNCTION pause()"
+    )
+    await owner.close()
+    early, late = HOUR.isoformat(), (HOUR + timedelta(hours=1)).isoformat()
+    one = some_refusals(Random(1), 1)[0]
+
+    def rows(*which: tuple[str, int]) -> str:
+        return json.dumps([one | {"hour": hour, "account_id": account, "code": "a"} for hour, account in which])
+
+    await pool.execute(ADD_REFUSALS, rows((early, 1), (late, 2)))
+    await asyncio.gather(
+        pool.execute(ADD_REFUSALS, rows((early, 1), (late, 3))), pool.execute(ADD_REFUSALS, rows((late, 2), (early, 4)))
+    )
     await assert_sums_agree(pool)
 
 
