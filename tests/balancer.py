@@ -15,8 +15,10 @@ LOOK_S: Final = 0.5
 class Balancer:
     """Sends each connection to the next program that was ready at the last look."""
 
-    def __init__(self, programs: Iterable[Program]) -> None:
+    def __init__(self, programs: Iterable[Program], *, timeout_s: float = 2) -> None:
+        """One that does not answer a look within `timeout_s` gets no connections."""
         self._programs = list(programs)
+        self._timeout_s = timeout_s
         self._ready: list[Program] = []
         self._turn = 0
         self.without_program = 0
@@ -42,7 +44,7 @@ class Balancer:
         self._ready = [one for one in self._ready if one is not program]
 
     async def _keep_looking(self) -> None:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout_s)) as http:
             while True:
                 looked_at = list(self._programs)
                 answers = await asyncio.gather(*(_is_ready(http, one.url) for one in looked_at))

@@ -5,6 +5,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import aiohttp
+import httpx2
+
 from deploy.embedded.processes import NotStarted
 from gateway.web.logs import configure_logs
 from upgrade.counts import settle
@@ -22,8 +25,8 @@ async def run_all() -> list[str]:
                 async with run.load():
                     await run.upgrade()
                     await settle(run)
-            except (AssertionError, NotStarted) as exc:
-                run.problems.append(f"the run ended early: {exc}")
+            except (AssertionError, NotStarted, TimeoutError, httpx2.TransportError, aiohttp.ClientError) as exc:
+                run.problems.append(f"the run ended early: {exc!r}")
     return run.problems
 
 

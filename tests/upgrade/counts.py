@@ -8,6 +8,8 @@ from accounting import ModelRecord, compare_calls, compare_rollups, read_drift, 
 from upgrade.calls import Calls
 from upgrade.run import SLOTS, STEP_TOKENS, Run
 
+# 0.2.0 takes audit rows of a later version for altered ones: it does not know all columns that their hashes cover.
+EXPECTED_ERRORS: Final = frozenset({"old: chain_is_broken"})
 # Less is left than a call reserves at most.
 MAX_LEFT: Final = 200
 PLAYED: Final = """
@@ -28,6 +30,9 @@ async def settle(run: Run) -> None:
     await _compare_limits(run)
     run.expect("differences of rollups", list((await compare_rollups(run.site.pool)).differences), [])
     await run.site.run("new", "audit", "verify")
+    errors = {event: number for event, number in run.site.logged("error").items() if event not in EXPECTED_ERRORS}
+    run.expect("errors in the logs", errors, {})
+    run.say(f"warnings in the logs: {dict(run.site.logged('warning'))}")
 
 
 async def _compare(run: Run, calls: Calls) -> None:

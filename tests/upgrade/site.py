@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ from gateway.storage.postgres import Pool, new_pool
 MODELS: Final = ("demo-chat", "demo-claude")
 # Longer than the balancer takes to notice.
 DELAY_S: Final = 1
+# What answers late on a busy machine has not ended.
+LOOK_TIMEOUT_S: Final = 20
 END_S: Final = 60.0
 IDLE: Final = "litemaas_calls_in_flight 0.0"
 
@@ -46,8 +49,8 @@ class Site:
         self.identity_provider = IdentityProvider(folder)
         self.gateways: list[Program] = []
         self.admin: Program
-        self.gateway_balancer = Balancer([])
-        self.admin_balancer = Balancer([])
+        self.gateway_balancer = Balancer([], timeout_s=LOOK_TIMEOUT_S)
+        self.admin_balancer = Balancer([], timeout_s=LOOK_TIMEOUT_S)
         self.gateway_url = ""
         self.admin_url = ""
         self.pool: Pool
@@ -102,6 +105,18 @@ class Site:
 
     def launch_admin(self, version: str) -> Program:
         return self.launch(version, "admin-api", LITEMAAS_LITELLM_URLS=self.litellm_info.url)
+
+    def logged(self, level: str) -> Counter[str]:
+        """How often each event of this level is in the logs of the programs of a version, all that there were."""
+        found: Counter[str] = Counter()
+        for log in sorted(self.folder.glob("*-*/*.log")):
+            for line in log.read_text().splitlines():
+                # What is no JSON is uvicorn's, or the end of a program that Python wrote.
+                uvicorn = {"level": "info" if line.startswith("INFO:") else "error", "event": line}
+                entry = json.loads(line) if line.startswith("{") else uvicorn
+                if entry.get("level") == level:
+                    found[f"{log.parent.name.rpartition('-')[2]}: {entry['event']}"] += 1
+        return found
 
     async def put_gateway(self, number: int, version: str) -> None:
         """In the place of one that has ended, with its journal; returns once it gets calls."""
