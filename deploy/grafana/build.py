@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from deploy.grafana.calls_boards import OVERVIEW, UPSTREAM
+from deploy.grafana.limits_boards import LIMITS, TEAM
 from deploy.grafana.panels import Dashboard
-from deploy.grafana.state_boards import ADMIN, LEDGER, LIMITS, TEAM
+from deploy.grafana.state_boards import ADMIN, LEDGER
 
 FOLDER: Final = Path(__file__).with_name("dashboards")
 DASHBOARDS: Final = (OVERVIEW, TEAM, LIMITS, LEDGER, UPSTREAM, ADMIN)

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from deploy.grafana.panels import Dashboard, Panel, Query, Row, Variable, quantiles, rate
+from deploy.grafana.panels import NEVER, Dashboard, Panel, Query, Row, Variable, quantiles, rate
 
 GATEWAY: Final = '{job="litemaas-gateway"}'
 MODEL: Final = '{model=~"$model"}'
-NEVER_FAILED: Final = "Empty until there was one."
 
 OBJECTIVES: Final = Row(
     "Objectives and programs",
@@ -199,7 +198,7 @@ ADDRESSES: Final = Row(
             title="Failures by cause",
             unit="reqps",
             about="Unreachable, broken, silent, or an error that LiteLLM did not sign.",
-            empty=NEVER_FAILED,
+            empty=NEVER,
             queries=(rate("litemaas_upstream_failures_total", "address, cause"),),
         ),
         Panel(
@@ -223,7 +222,7 @@ ADDRESSES: Final = Row(
             title="Calls read on after their caller left",
             unit="reqps",
             about="By what they are charged by: usage that was reported, or an estimate.",
-            empty=NEVER_FAILED,
+            empty=NEVER,
             queries=(rate("litemaas_read_on_total", "charged_by"),),
         ),
     ),
@@ -243,7 +242,7 @@ MODELS: Final = Row(
             title="Calls that did not complete",
             unit="reqps",
             about="By model and ending.",
-            empty=NEVER_FAILED,
+            empty=NEVER,
             queries=(rate("litemaas_model_calls_total", "model, ending", '{model=~"$model", ending!="completed"}'),),
         ),
         Panel(

@@ -9,6 +9,8 @@ SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS: Final = 24
 HEIGHT: Final = 8
 STAT_HEIGHT: Final = 4
+# Why a panel of faults has no data.
+NEVER: Final = "Empty until there was one."
 
 Unit = Literal["short", "reqps", "cps", "s", "bytes", "percentunit", "currencyUSD", "none"]
 
