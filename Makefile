@@ -3,6 +3,7 @@
 # .venv-* and .demo.
 
 VENV := .venv
+TLS_SERVERS := .venv-tls-servers
 BIN := $(VENV)/bin
 LOCKS := deploy/embedded
 IMAGE_LOCKS := deploy/requirements.lock deploy/image/sbom-requirements.lock
@@ -212,18 +213,18 @@ $(VENV)-audit/installed: $(LOCKS)/audit-requirements.lock
 	@touch $@
 
 # TLS with a Postgres and a Redis that speak it themselves: Debian's, unpacked and not installed.
-tls: litellm $(TOOLS)/tls/unpacked
-	LITEMAAS_TEST_SERVERS_SPEAK_TLS=1 LITEMAAS_PG_BIN=$$(echo $(CURDIR)/$(TOOLS)/tls/usr/lib/postgresql/*/bin) \
-		LITEMAAS_VALKEY_SERVER=$(CURDIR)/$(TOOLS)/tls/redis-server \
+tls: litellm $(TLS_SERVERS)/unpacked
+	LITEMAAS_TEST_SERVERS_SPEAK_TLS=1 LITEMAAS_PG_BIN=$$(echo $(CURDIR)/$(TLS_SERVERS)/usr/lib/postgresql/*/bin) \
+		LITEMAAS_VALKEY_SERVER=$(CURDIR)/$(TLS_SERVERS)/redis-server \
 		$(BIN)/python -m pytest tests/end_to_end/test_private_ca.py
 
 # Debian names Postgres's package by its version. What Redis's program does is by its name.
-$(TOOLS)/tls/unpacked:
-	@rm -rf $(TOOLS)/tls && mkdir -p $(TOOLS)/tls && cd $(TOOLS)/tls \
+$(TLS_SERVERS)/unpacked:
+	@rm -rf $(TLS_SERVERS) && mkdir -p $(TLS_SERVERS) && cd $(TLS_SERVERS) \
 		&& { postgres=$$(apt-cache depends postgresql | sed -n 's/.*Depends: \(postgresql-[0-9]*\)$$/\1/p') && test -n "$$postgres" \
 		&& apt-get download -q $$postgres redis-tools liblzf1 libjemalloc2 && for one in *.deb; do dpkg-deb -x $$one .; done; } \
 		|| { echo "Postgres and Redis could not be unpacked: make tls needs Debian's apt and its package lists." >&2; exit 1; }
-	@cd $(TOOLS)/tls && rm -f *.deb && ln -sf redis-check-rdb usr/bin/redis-server \
+	@cd $(TLS_SERVERS) && rm -f *.deb && ln -sf redis-check-rdb usr/bin/redis-server \
 		&& printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' "$$(echo $$PWD/usr/lib/*-linux-gnu)" $$PWD/usr/bin/redis-server \
 		> redis-server && chmod +x redis-server && touch unpacked
 
