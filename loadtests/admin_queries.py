@@ -99,6 +99,9 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/teams/{team}/join-requests": Entry(cursor="team_join_requests"),
     "/api/v1/teams/{team}/members": Entry(cursor="users"),
     "/api/v1/teams/{team}/members/{user}": Entry(who=("user",)),
+    # There is no ClickHouse.
+    "/api/v1/admin/usage-store": Entry(who=ADMIN, status=404),
+    "/api/v1/admin/usage-store/verify": Entry(who=ADMIN, always=("days",), status=404),
     "/api/v1/usage": Entry(cursor="usage_logs"),
     "/api/v1/usage/calls/{request_id}": Entry(status=404),
     "/api/v1/usage/breakdown/{by}": Entry(aim_ms=USAGE_AIM_MS, of_team=("key",)),

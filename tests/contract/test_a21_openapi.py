@@ -26,6 +26,8 @@ DIFFERENCES: Final[dict[str, dict[int, str]]] = {
     "create_own_token": {404: NOT_THEIRS},
     "update_own_user": {409: NOT_THEIRS},
     "decide_subscriptions": {404: ROWS, 409: ROWS},
+    "show_usage_store": {404: "a dependency raises it"},
+    "verify_usage_store": {404: "a dependency raises it"},
     "show_system": {404: UNFILTERED, 409: UNFILTERED},
 }
 

@@ -123,6 +123,8 @@ MATRIX: Final[dict[str, str]] = {
     # the ledger
     "GET /api/v1/admin/ledger/verify": READERS,
     "GET /api/v1/admin/ledger/seals": READERS,
+    "GET /api/v1/admin/usage-store": READERS,
+    "GET /api/v1/admin/usage-store/verify": READERS,
     "POST /api/v1/admin/ledger/calls/{request_id}/reprice": ADMINS,
     "POST /api/v1/admin/ledger/reprice/preview": ADMINS,
     "POST /api/v1/admin/ledger/reprice": ADMINS,
@@ -206,6 +208,9 @@ MATRIX: Final[dict[str, str]] = {
 ANSWERS: Final[dict[str, set[int]]] = {
     "GET /api/auth/login": {404},
     "POST /api/v1/admin/ledger/calls/{request_id}/reprice": {404},
+    # There is no ClickHouse.
+    "GET /api/v1/admin/usage-store": {404},
+    "GET /api/v1/admin/usage-store/verify": {404},
     "GET /api/auth/callback": {400},
     "DELETE /api/auth/sessions/{session_id}": {404},
     "DELETE /api/v1/users/{user}/sessions/{session_id}": {404},

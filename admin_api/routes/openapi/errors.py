@@ -28,6 +28,8 @@ MISSING: Final = "There is no such thing, or you may not see it"
 TEAMS: Final = frozenset(("team", "about"))
 AMBIGUOUS: Final = "The number is the id of one team and the name of another"
 UNDER_WAY: Final = "A request with this Idempotency-Key is under way"
+NO_CLICKHOUSE: Final = "There is no ClickHouse"
+CLICKHOUSE_FAILED: Final = "ClickHouse or the database does not answer: try again"
 NO_USER: Final = "This login belongs to no user"
 NOT_YOURS: Final = "Whose usage is asked for is not yours to see"
 PROVIDER_AWAY: Final = "The identity provider or the database does not answer: try again"
@@ -35,6 +37,8 @@ PROVIDER_AWAY: Final = "The identity provider or the database does not answer: t
 NEVER_MISSING: Final = frozenset(("put_provider_key", "decide_subscriptions"))
 # operation -> status -> when.
 OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
+    "show_usage_store": {404: NO_CLICKHOUSE, 503: CLICKHOUSE_FAILED},
+    "verify_usage_store": {404: NO_CLICKHOUSE, 503: CLICKHOUSE_FAILED},
     "create_user": {409: "Another user has this address"},
     "update_own_user": {404: NO_USER},
     "list_own_emails": {404: NO_USER},
