@@ -59,7 +59,7 @@ async def record_restored_rows(pool: "Pool") -> None:
 
 # Counters that are wrong and pass for newer than their account: raising its epoch by one would not have them seeded.
 ANY_AHEAD = f"""
-WITH counters AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS c (account_id, epoch))
+WITH counters AS (SELECT c.account_id, c.epoch FROM unnest($1::bigint[], $2::bigint[]) AS c (account_id, epoch))
 SELECT EXISTS (SELECT FROM counters c JOIN accounts a ON a.id = c.account_id CROSS JOIN ({SHARED_EPOCH}) AS runs
     WHERE c.epoch >= a.epoch + runs.met)
 """  # noqa: S608  a constant of this file
