@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.embedded.component import Component, answers
-from deploy.embedded.processes import Child, bare_environment, free_port
+from deploy.embedded.processes import Child, bare_environment, free_port, without_coverage
 
 PACKAGE = "oidc_provider_mock"
 
@@ -36,7 +36,7 @@ class IdentityProvider(Component):
             "The identity provider",
             argv,
             log=self.folder / "identity_provider.log",
-            env=bare_environment(self.folder),
+            env=without_coverage(bare_environment(self.folder)),
         )
 
     def is_ready(self) -> bool:

@@ -147,3 +147,8 @@ def bare_environment(home: Path) -> dict[str, str]:
     """The environment of a component: only what it needs of ours, so no settings leak in from a shell."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG", MEASURED) if name in os.environ}
     return kept | {"HOME": str(home), "TZ": "UTC", "NO_PROXY": "127.0.0.1,localhost"}
+
+
+def without_coverage(environment: Mapping[str, str]) -> dict[str, str]:
+    """Of a program in Python that runs nothing of `gateway` and `admin_api`: to measure it would only slow it down."""
+    return {name: value for name, value in environment.items() if name != MEASURED}

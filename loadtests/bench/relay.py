@@ -1,6 +1,7 @@
 """A TCP relay that holds back answers: by how much later a call ends, one sees how often its caller waits for them."""
 
 import asyncio
+from collections import deque
 from typing import Self
 
 
@@ -12,6 +13,7 @@ class Relay:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.delay_s = 0.0
+        self.held_back = 0  # answers
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -42,9 +44,24 @@ class Relay:
 
     async def _copy_late(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
-        while data := await reader.read(1 << 16):
-            loop.call_later(self.delay_s, writer.write, data)
-        loop.call_later(self.delay_s, writer.close)
+        held: deque[bytes] = deque()
+
+        def pass_on_oldest() -> None:
+            # Whichever timer is first: a delay that has become shorter lets nothing overtake.
+            self.held_back -= 1
+            if data := held.popleft():
+                writer.write(data)
+            else:
+                writer.close()
+
+        due = 0.0
+        while True:
+            held.append(await reader.read(1 << 16))
+            self.held_back += 1
+            due = max(due, loop.time() + self.delay_s)
+            loop.call_at(due, pass_on_oldest)
+            if not held[-1]:
+                return
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

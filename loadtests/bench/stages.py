@@ -157,12 +157,11 @@ async def call_at_pace(target: Target, body: bytes, rate: float, seconds: float)
     took: list[float] = []
 
     async def call(number: int, began: float) -> None:
-        due = began + number / rate
-        while due < began + seconds:
+        for turn in range(number, round(rate * seconds), HALF_CONNECTIONS):
+            due = began + turn / rate
             await asyncio.sleep(due - loop.time())
             await callers[number].call()
             took.append((loop.time() - due) * 1e3)
-            due += HALF_CONNECTIONS / rate
 
     try:
         await asyncio.gather(*(caller.call() for caller in callers))

@@ -114,7 +114,8 @@ async def test_every_call_of_the_latency_is_made_and_charged(target: Target, dir
     for stage in ("latency", "first event"):
         through, without = (Key(stage, name, stages.ONE) for name in (target.name, DIRECT))
         assert results.median(through, "added_p99_ms") is not None
-        assert (results.median(through, "added_p50_ms") or 0) > 0 < (results.median(without, "added_p50_ms") or 0)
+        assert results.median(through, "added_p50_ms") is not None
+        assert (results.median(without, "added_p50_ms") or 0) > 0
     await rows.wait_for(before + 2 * (stages.WARM_UP_CALLS + CALLS))
     assert await rows.count(tokens=189) == await rows.count()
 

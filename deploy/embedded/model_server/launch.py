@@ -1,10 +1,11 @@
 """Starts the model server as a child process."""
 
+import os
 import sys
 from pathlib import Path
 
 from deploy.embedded.component import Component, answers
-from deploy.embedded.processes import Child, free_port
+from deploy.embedded.processes import Child, free_port, without_coverage
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,6 +32,7 @@ class ModelServer(Component):
             "The model server",
             [*module, "--port", str(self.port), *self._pace],
             log=self.folder / "model_server.log",
+            env=without_coverage(os.environ),
             cwd=ROOT,
         )
 
