@@ -7,20 +7,16 @@ import argparse
 import json
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 from deploy.embedded.venvs import ROOT, beside
 
 LOCK: Final = ROOT / "deploy" / "embedded" / "audit-requirements.lock"
-PYPI: Final = "https://pypi.org/pypi/pip/18.0/json"
-OSV: Final = "https://api.osv.dev/v1/query"
-# A version that has vulnerabilities, also in PYPI: a service that names none for it knows nothing.
-KNOWN: Final = {"package": {"name": "pip", "ecosystem": "PyPI"}, "version": "18.0"}
-TIMEOUT_S: Final = 15
+# A version that has vulnerabilities: a service that names none for it knows nothing.
+KNOWN: Final = "pip==18.0"
 # By id, why it does not matter here. Looked at again at each release.
 ACCEPTED: Final[dict[str, str]] = {}
 
@@ -30,24 +26,28 @@ def locks() -> list[Path]:
     return sorted(path for path in ROOT.rglob("*.lock") if not path.relative_to(ROOT).parts[0].startswith("."))
 
 
-def fault_of(service: str, osv_url: str) -> str | None:
-    """Why the service cannot be asked; None: it can."""
-    address, body = (PYPI, None) if service == "pypi" else (osv_url, json.dumps(KNOWN).encode())
-    asked = urllib.request.Request(address, body, {"content-type": "application/json"})  # noqa: S310  addresses of operators
+def fault_of(service: Sequence[str]) -> str | None:
+    """Why the service, given by options of pip-audit, cannot be asked; None: it can."""
+    with NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write(f"{KNOWN}\n")
+        file.flush()
+        program = [*pip_audit(Path(file.name), service), "--no-deps", "--format", "json"]
+        done = subprocess.run(program, check=False, capture_output=True, text=True)
     try:
-        with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as response:  # noqa: S310
-            answer = json.load(response)
-    except (OSError, ValueError) as exc:
-        return f"{address}: {exc}"
-    known = answer.get("vulnerabilities" if service == "pypi" else "vulns") if isinstance(answer, dict) else None
-    return None if known else f"{address} names no vulnerabilities"
+        found = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        return done.stderr.strip().rpartition("\n")[2] or f"pip-audit ended with {done.returncode}"
+    return None if any(one.get("vulns") for one in found) else f"it names no vulnerabilities of {KNOWN}"
 
 
-def audit(lock: Path, service: str, osv_url: str) -> bool:
+def pip_audit(requirements: Path, service: Sequence[str]) -> list[str]:
+    program = [str(beside("audit") / "bin" / "python"), "-m", "pip_audit", "--requirement", str(requirements)]
+    return [*program, "--disable-pip", "--strict", "--progress-spinner", "off", *service]
+
+
+def audit(lock: Path, service: Sequence[str]) -> bool:
     """Whether no package of the lock has a known vulnerability. One that the service does not know is a fault too."""
-    program = [str(beside("audit") / "bin" / "python"), "-m", "pip_audit", "--requirement", str(lock)]
-    program += ["--require-hashes", "--disable-pip", "--strict", "--progress-spinner", "off"]
-    program += ["--vulnerability-service", service, *(["--osv-url", osv_url] if service == "osv" else [])]
+    program = [*pip_audit(lock, service), "--require-hashes"]
     program += [word for one in ACCEPTED for word in ("--ignore-vuln", one)]
     print(f"{lock.relative_to(ROOT)}:", flush=True)
     return subprocess.run(program, check=False).returncode == 0
@@ -56,12 +56,13 @@ def audit(lock: Path, service: str, osv_url: str) -> bool:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make audit")
     parser.add_argument("--service", choices=("pypi", "osv"), default="pypi")
-    parser.add_argument("--osv-url", default=OSV)
+    parser.add_argument("--osv-url")
     asked = parser.parse_args(arguments)
-    if (fault := fault_of(asked.service, asked.osv_url)) is not None:
+    service = ["--vulnerability-service", asked.service, *(["--osv-url", asked.osv_url] if asked.osv_url else [])]
+    if (fault := fault_of(service)) is not None:
         print(f"make audit: nothing was audited, for no vulnerabilities can be read here ({fault}).", file=sys.stderr)
         return 2
-    clean = [audit(lock, asked.service, asked.osv_url) for lock in locks()]
+    clean = [audit(lock, service) for lock in locks()]
     return 0 if all(clean) else 1
 
 
