@@ -22,6 +22,7 @@ from admin_api.operations.notifications.smtp import MailServer
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.operations.playground.gateway_link import GatewayLink
 from admin_api.portal import routes as portal
+from admin_api.reported_settings import SettingsError
 from admin_api.routes import (
     alerts,
     audit,
@@ -54,7 +55,7 @@ from admin_api.routes import (
 )
 from admin_api.routes.openapi.document import describe
 from admin_api.routes.query_parameters import check_query
-from admin_api.settings import Settings, SettingsError
+from admin_api.settings import Settings
 from admin_api.storage.call_rates import CALL_RATE, CallRates
 from admin_api.storage.clickhouse.link import new_clickhouse
 from admin_api.storage.clickhouse.store import store_of

@@ -5,9 +5,8 @@ LiteLLM key.
 """
 
 from importlib.util import find_spec
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import (
@@ -17,18 +16,16 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
-    ValidationError,
-    ValidationInfo,
     field_validator,
 )
 
 from admin_api.encryption import SecretKeys
 from admin_api.login_settings import LoginSettings, SessionSettings
+from admin_api.notification_settings import NotificationSettings
+from admin_api.reported_settings import ReportedSettings, SettingsError
 from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_redis_url, postgres_url
-from gateway.web.env_settings import EnvSettings
 from gateway.web.listen_address import ListenAddress
-from gateway.web.tls_settings import TlsSettings
 
 MIN_TOKEN_LENGTH: Final = 32
 # Of LITEMAAS_METRICS_LISTEN. 9464 is the usual port of Prometheus exporters of OpenTelemetry.
@@ -48,21 +45,7 @@ def _check_redis_url(value: SecretStr) -> SecretStr:
 RedisURL = Annotated[SecretStr, AfterValidator(_check_redis_url)]
 
 
-class SettingsError(Exception):
-    """All settings that are missing or not valid, in one message without values of secrets."""
-
-
-class _Settings(TlsSettings):
-    @classmethod
-    def from_env(cls) -> Self:
-        """Reads the environment. Raises SettingsError, which names all settings that are missing or not valid."""
-        try:
-            return cls.read()
-        except ValidationError as exc:
-            raise SettingsError(explain(exc, cls)) from None
-
-
-class DatabaseSettings(_Settings):
+class DatabaseSettings(ReportedSettings):
     """For every command."""
 
     database_url: SecretStr = Field(description="Postgres, role of the app")
@@ -178,46 +161,6 @@ class SecretSettings(DatabaseSettings):
         return SecretKeys.parse(self.secret_keys.get_secret_value())
 
 
-class NotificationSettings(_Settings):
-    """For alerts, webhooks and e-mails."""
-
-    alert_interval_s: PositiveFloat = Field(default=3.0, description="pause between evaluations of usage for alerts")
-    webhook_allow_http: bool = Field(default=False, description="allow http:// URLs of webhooks")
-    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
-        default=(), description="private networks, separated by commas, that webhooks may be in"
-    )
-    webhook_ca_file: Path | None = Field(default=None, description="CA of the certificates of webhooks")
-    smtp_url: SecretStr | None = Field(
-        default=None, description="smtp://user:password@host:587 or smtps://; none: no e-mails"
-    )
-    smtp_ca_file: Path | None = Field(default=None, description="CA of the mail server's certificate")
-    mail_from: str | None = Field(
-        default=None, validate_default=True, description="sender of e-mails, as LiteMaaS <litemaas@example.com>"
-    )
-
-    @field_validator("webhook_networks", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _check_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not is_smtp_address(value.get_secret_value()):
-            raise ValueError(
-                "an address as smtp://user:password@host:587 or smtps://…, and nothing behind it; in user and password "
-                "only ASCII, and what is no letter or digit as % and two hex digits, as %2F for /"
-            )
-        return value
-
-    @field_validator("mail_from")
-    @classmethod
-    def _check_sender(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if info.data.get("smtp_url") is not None and ("@" not in (value or "") or not str(value).isprintable()):
-            raise ValueError("an address as LiteMaaS <litemaas@example.com>; LITEMAAS_SMTP_URL needs it")
-        return value
-
-
 class WebhookSettings(SecretSettings, NotificationSettings):
     """For commands that create webhooks."""
 
@@ -295,7 +238,7 @@ class Settings(KeySettings, SystemSettings, SecretSettings, NotificationSettings
         return value.rstrip("/") if value else None
 
 
-class ProgramSettings(_Settings):
+class ProgramSettings(ReportedSettings):
     """How `litemaas gateway` and `litemaas admin-api` run their server."""
 
     shutdown_grace_s: PositiveInt = Field(default=600, description="maximum time for open answers at shutdown")
@@ -315,33 +258,8 @@ class ProgramSettings(_Settings):
         return value
 
 
-class PresentSettings(_Settings):
+class PresentSettings(ReportedSettings):
     """What says for which programs an environment is: the admin API needs a token, a gateway a folder."""
 
     admin_token: SecretStr | None = None
     state_dir: Path | None = None
-
-
-def is_smtp_address(text: str) -> bool:
-    """Whether an SMTP URL is unambiguous. A / or # in a password would end the host there, and the rest of the password
-    would be read as a port and be shown in the error."""
-    try:
-        url = urlsplit(text)
-        has_place = url.scheme in ("smtp", "smtps") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        return False
-    credentials = unquote(url.username or "") + unquote(url.password or "")
-    return has_place and url.path in ("", "/") and not (url.query or url.fragment) and credentials.isascii()
-
-
-def explain(error: ValidationError, settings: type[EnvSettings]) -> str:
-    """One line for each setting, without its value, which may be a secret; a missing one with its description."""
-    lines = []
-    for problem in error.errors(include_input=False, include_url=False):
-        name = "LITEMAAS_" + "_".join(str(part) for part in problem["loc"]).upper()
-        said = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "missing":
-            said = f"is not set ({settings.model_fields[str(problem['loc'][0])].description})"
-        # A rule about several settings names none.
-        lines.append(f"  {name}: {said}" if problem["loc"] else f"  {said}")
-    return "These settings are missing or wrong:\n" + "\n".join(sorted(lines))

@@ -4,7 +4,7 @@ from typing import Final
 
 from admin_api.encryption import EncryptionError
 from admin_api.operations.validation import InvalidInput
-from admin_api.settings import SettingsError
+from admin_api.reported_settings import SettingsError
 from admin_api.storage.migrate import MigrationError
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures

@@ -45,7 +45,8 @@ def migrate(
     """Bring the database schema up to date. Uses LITEMAAS_OWNER_DATABASE_URL."""
     import asyncio
 
-    from admin_api.settings import DatabaseSettings, SettingsError
+    from admin_api.reported_settings import SettingsError
+    from admin_api.settings import DatabaseSettings
     from admin_api.storage.migrate import migrate as apply
     from gateway.storage.postgres import connect
 

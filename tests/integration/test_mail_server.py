@@ -14,9 +14,10 @@ from factories import make_user
 from notification_servers import SMTPServer
 from pydantic import SecretStr, ValidationError
 
+from admin_api.notification_settings import NotificationSettings
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.smtp import MailServer
-from admin_api.settings import NotificationSettings, explain
+from admin_api.reported_settings import explain
 from gateway.storage.postgres import Pool
 
 USER, PASSWORD = "litemaas", "planted p@ssword/0123456789"

@@ -8,8 +8,8 @@ import pytest
 from certificates import Authority, Certificate
 from gateways import PEPPERS
 
+from admin_api.reported_settings import SettingsError as AdminSettingsError
 from admin_api.settings import DatabaseSettings
-from admin_api.settings import SettingsError as AdminSettingsError
 from admin_api.tls import trusted
 from gateway.settings import Settings, SettingsError
 from gateway.tls import TlsFiles, cure_tls

@@ -16,7 +16,8 @@ from admin_api.operations.maintenance.usage_store import Feeder, feed, read_stat
 from admin_api.operations.usage.overview import OverviewInput, read_overview
 from admin_api.operations.usage.reports import summarize
 from admin_api.operations.usage.scope import UsageFilter
-from admin_api.settings import ClickHouseSettings, SettingsError
+from admin_api.reported_settings import SettingsError
+from admin_api.settings import ClickHouseSettings
 from admin_api.storage.clickhouse import blocks, entries, reader
 from admin_api.storage.clickhouse.link import ClickHouse, ClickHouseAddress, ClickHouseFailed, new_clickhouse
 from admin_api.storage.clickhouse.store import ClickHouseStore, store_of

@@ -4,7 +4,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from admin_api.settings import CounterSettings, DatabaseSettings, Settings, SettingsError
+from admin_api.reported_settings import SettingsError
+from admin_api.settings import CounterSettings, DatabaseSettings, Settings
 from gateway.settings import Settings as GatewaySettings
 from gateway.settings import SettingsError as GatewaySettingsError
 
