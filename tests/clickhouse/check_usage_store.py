@@ -297,6 +297,46 @@ async def test_one_program_feeds_and_nothing_is_sent_while_a_report_is_read(pool
     assert await count(clickhouse) == 2
 
 
+class Kept(ClickHouse):
+    """Keeps the blocks of entries that it sends."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(ClickHouseAddress(SecretStr(url)))
+        self.blocks: list[bytes] = []
+
+    async def insert(self, table: str, columns: Sequence[str], lines: bytes) -> None:
+        if table == entries.TABLE:
+            self.blocks.append(lines)
+        await super().insert(table, columns, lines)
+
+
+async def test_blocks_that_come_late_or_twice_change_nothing(
+    pool: Pool, clickhouse: ClickHouse, clickhouse_url: str
+) -> None:
+    estimate = make_usage_row(NOW - timedelta(hours=1), estimated=True, estimated_why="reaped", first_byte_ms=None)
+    kept = Kept(clickhouse_url)
+    await write_rows(pool, [estimate])
+    await feed_all(pool, kept)
+    assert (await verify_usage_store(pool, ADMIN, clickhouse, days=2)).differing == ()
+    real = replace(make_usage_row(NOW), **{name: getattr(estimate, name) for name in SAME})
+    await write_rows(pool, [real])
+    await feed_all(pool, kept)
+    await correct(pool, "repriced", real, replace(real, cost_nano_usd=7, counted_nano_usd=7))
+    await feed_all(pool, kept)
+    assert len(kept.blocks) == 3
+
+    # As by a feeder that hung, and as after an answer that was lost. Nothing merges them.
+    await clickhouse.command(f"SYSTEM STOP MERGES {entries.TABLE}")
+    for block in reversed(kept.blocks[:]):
+        await clickhouse.insert(entries.TABLE, entries.COLUMNS, block)
+
+    # The call, and the two rows of its correction.
+    assert await count(clickhouse) == 3
+    assert (await verify_usage_store(pool, ADMIN, clickhouse, days=2)).differing == ()
+    assert (await usage_store.read_status(pool, ADMIN, clickhouse)).missing == 0
+    await kept.close()
+
+
 class Broken(ClickHouse):
     """Fails at its second block."""
 

@@ -123,6 +123,28 @@ async def test_chunks_become_blocks_of_whole_lines(monkeypatch: pytest.MonkeyPat
     assert (kept.sent, found.count) == ([b"one\ntwo\n", b"three\nfour\n", b"end\n"], 5)
 
 
+class Refusing(Kept):
+    """Takes the first block only."""
+
+    async def insert(self, table: str, columns: Sequence[str], lines: bytes) -> None:
+        if self.sent:
+            raise ClickHouseFailed("no more")
+        await super().insert(table, columns, lines)
+
+
+async def test_a_block_that_fails_while_more_is_read_fails_the_run(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8)
+    refusing = Refusing()
+    # Several megabytes, so that more comes after the block that fails.
+    lines = "SELECT repeat('x', 100000) FROM generate_series(1, 50) WHERE $1::timestamptz <= $2::timestamptz"
+    async with pool.acquire() as connection:
+        with pytest.raises(ClickHouseFailed, match="no more"):
+            await blocks.Blocks(refusing).read(connection, lines, NOW, NOW)
+        # The connection has read the answer to its end, and can be used again.
+        assert await connection.fetchval("SELECT 1") == 1
+    assert len(refusing.sent) == 1
+
+
 async def test_the_commands_say_that_there_is_none(database: Database) -> None:
     command_line = CommandLine({"LITEMAAS_DATABASE_URL": database.app_url})
     done = await command_line.run("usage-store", "status")
