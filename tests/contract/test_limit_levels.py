@@ -68,7 +68,7 @@ async def check_schema(places: Places, database: Database) -> None:
     for level, facts in LIMIT_LEVELS.items():
         for name in facts.ids:
             places.need(name in columns, f"a migration: limits.{name}", level)
-            places.need(f"one.{name} " in shares_counter, f"a migration: {name} in function shares_counter", level)
+            places.need(f"one.{name}, 0)" in shares_counter, f"a migration: {name} in function shares_counter", level)
             places.need(f"COALESCE({name}" in indexes, f"a migration: {name} in limits_one_of_a_kind", level)
             is_checked = any(f"'{level}'" in check and f"({name} IS NOT NULL)" in check for check in limits)
             places.need(is_checked, f"a migration: CHECK of limits.level with {name}", level)

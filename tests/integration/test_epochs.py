@@ -1,12 +1,15 @@
 """Which counters a change of limits requires to be seeded: those that may have missed calls, and no others."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import asyncpg
 import pytest
-from factories import ADMIN, make_key
+from conftest import Database
+from factories import ADMIN, make_key, make_team
 
 from admin_api.operations.limits import limits
 from admin_api.operations.limits.limits import LimitInput
@@ -17,6 +20,14 @@ from gateway.storage.postgres import Pool
 DAILY = LimitInput(kind="cost", window="day", amount=100)
 WEEKLY = replace(DAILY, window="week")
 DAY, WEEK = "C|k{}|day", "C|k{}|week"
+SET_FOR_USERS = (
+    "INSERT INTO limits (account_id, level, user_id, kind, amount) "
+    "SELECT a.id, 'user', u.id, 'rpm', $2 FROM users u, accounts a WHERE a.id = ANY($1) ORDER BY a.id, u.id"
+)
+TICKS = "SELECT tick FROM accounts WHERE id = ANY($1) ORDER BY id"
+EPOCHS = "SELECT DISTINCT account_id, epoch FROM limits WHERE amount = $1 ORDER BY account_id"
+# As in the triggers of limits.
+COUNTER_OF = "SELECT max(l.epoch) FROM limits l WHERE l.account_id = ($1).account_id AND shares_counter(l, $1)"
 IN_AN_HOUR = datetime.now(UTC) + timedelta(hours=1)
 
 
@@ -176,3 +187,51 @@ async def test_the_epoch_of_the_next_new_limit_is_higher(key: Key) -> None:
     await key.set(DAILY)
 
     assert await key.of(DAY) > max(before.values())
+
+
+async def test_limits_of_one_transaction_have_the_next_epoch_of_their_account(key: Key) -> None:
+    """The tick of a large team would be raised thousands of times."""
+    await key.pool.execute(
+        "INSERT INTO users (email, name, role, status) SELECT format('u%s@example.com', i), 'U', 'user', 'active' "
+        "FROM generate_series(1, 20) AS i"
+    )
+    await make_team(key.pool)
+    accounts = [row["id"] for row in await key.pool.fetch("SELECT id FROM accounts ORDER BY id")]
+    before = [row["tick"] for row in await key.pool.fetch(TICKS, accounts)]
+    assert len(accounts) > 1
+    async with key.pool.acquire() as connection, connection.transaction():
+        for account in accounts:
+            await connection.execute(SET_FOR_USERS, [account], 1)
+            # A savepoint takes its epoch back with its limits.
+            nested = connection.transaction()
+            await nested.start()
+            await repair(replace(key, pool=connection, account_id=account))
+            await nested.rollback()
+
+    assert [tuple(row) for row in await key.pool.fetch(EPOCHS, 1)] == [
+        (account, tick + 1) for account, tick in zip(accounts, before, strict=True)
+    ]
+    assert [row["tick"] for row in await key.pool.fetch(TICKS, accounts)] == [tick + 1 for tick in before]
+
+    await key.pool.execute("DELETE FROM limits")
+    await key.pool.execute(SET_FOR_USERS, accounts, 2)
+
+    assert all(epoch > tick + 1 for (_, epoch), tick in zip(await key.pool.fetch(EPOCHS, 2), before, strict=True))
+
+
+async def test_limits_that_share_a_counter_are_looked_up(key: Key, database: Database) -> None:
+    """A new limit would be compared with each of a large team."""
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(
+        "INSERT INTO users (email, name, role, status) SELECT format('u%s@example.com', i), 'U', 'user', 'active' "
+        "FROM generate_series(1, 1000) AS i"
+    )
+    await owner.execute(SET_FOR_USERS, [key.account_id], 1)
+    await owner.execute("ANALYZE limits")
+    await owner.execute("SET plan_cache_mode = force_generic_plan")
+    await owner.execute(f"PREPARE counter_of(limits) AS {COUNTER_OF}")
+    plan = "\n".join(row[0] for row in await owner.fetch("EXPLAIN EXECUTE counter_of(NULL)"))
+    await owner.close()
+
+    assert "using limits_one_of_a_kind" in plan, plan
+    assert re.search("Index Cond: .*user_id", plan), plan

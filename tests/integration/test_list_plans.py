@@ -96,11 +96,8 @@ async def filled(postgres: Postgres, template: str) -> AsyncIterator[Database]:
     await owner.execute("SET default_statistics_target = 10000")
     for table in LARGE:
         await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
-    # For its epoch each row would be compared with all limits of its account: more than half of the time of this file.
-    await owner.execute("ALTER TABLE limits DISABLE TRIGGER USER")
     for statement in MORE_ROWS:
         await owner.execute(statement)
-    await owner.execute("ALTER TABLE limits ENABLE TRIGGER USER")
     await owner.close()
     yield database
     await drop_database(postgres, "list_plans")
