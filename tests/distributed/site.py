@@ -94,10 +94,7 @@ class Site:
 
     def _prepare_programs(self) -> None:
         for number, gateway in enumerate(self.gateways):
-            changes = {
-                "LITEMAAS_JOURNAL_KEEP_S": "0",
-                "LITEMAAS_STATE_DIR": str(self.folder / f"gateway{number}" / "state"),
-            }
+            changes = {"LITEMAAS_STATE_DIR": str(self.folder / f"gateway{number}" / "state")}
             changes |= {"LITEMAAS_WHEN_LIMITS_UNAVAILABLE": "local", "LITEMAAS_SHUTDOWN_DELAY_S": "1"}
             if number == CUT_OFF:
                 changes["LITEMAAS_REDIS_URL"] = self.cluster.url_at(HOSTS["redis"])
