@@ -1,4 +1,7 @@
-"""Accounts whose counters miss calls that were admitted without Redis. Raising their epochs has them seeded again."""
+"""Accounts whose counters miss calls that were admitted without Redis. Raising their epochs has them seeded again.
+
+At once when Redis is back, as exactly as the rows that are in the ledger then; and once more after what other gateways
+had on their way is there, too: calls that end meanwhile are kept, so nothing is missed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -8,8 +11,10 @@ from typing import Final
 import structlog
 
 from gateway.storage.counters.epochs import raise_epochs
+from gateway.storage.counters.seeding import KEEP_MS, SETTLING_S
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.postgres import Pool
+from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 log = structlog.get_logger(__name__)
 
@@ -19,24 +24,26 @@ MAX_WAIT_S: Final = 30.0
 
 
 class UnmeteredAccounts:
-    """Of one worker. `rows_wait_s` is for how long its rows have been waiting for Postgres; `answers` says whether
-    Redis serves an account, which a cluster may do of some only; `forget` gets the accounts that are served and whose
-    epochs were raised."""
+    """Of one worker. `rows_wait_s` is for how long its rows have been waiting for Postgres; `keep` has Redis keep what
+    calls of an account count that end within some milliseconds, and raises RedisUnavailable if Redis does not serve it,
+    as a cluster may do of some only; `forget` gets the accounts that are served and whose epochs were raised."""
 
     def __init__(
         self,
         pool: Pool,
         *,
         rows_wait_s: Callable[[], float],
-        answers: Callable[[int], Awaitable[bool]],
+        keep: Callable[[int, int], Awaitable[object]],
         forget: Callable[[Collection[int]], None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._rows_wait_s = rows_wait_s
-        self._answers = answers
+        self._keep = keep
         self._forget = forget
         # When its last such call was admitted, or its row journaled.
         self._since: dict[int, float] = {}
+        # Since when their calls are kept.
+        self._kept_since: dict[int, float] = {}
 
     def __len__(self) -> int:
         return len(self._since)
@@ -54,32 +61,41 @@ class UnmeteredAccounts:
     async def raise_written(self) -> None:
         """Of the accounts that Redis serves; the others wait, and go on with their shares."""
         written = self._written()
-        served = await asyncio.gather(*map(self._answers, written))
-        found = {
-            account_id: at for (account_id, at), is_served in zip(written.items(), served, strict=True) if is_served
-        }
-        if found:
-            try:
-                await self._raise(found, found, found)
-            except POSTGRES_FAILED as exc:
-                log.warning("epochs_not_raised", cause=str(exc), count=len(self._since))
+        kept = [account_id for account_id in written if await self._keeps(account_id)]
+        now = monotonic()
+        again = [account_id for account_id in kept if now - self._kept_since.get(account_id, now) >= SETTLING_S]
+        due = [*again, *(account_id for account_id in kept if account_id not in self._kept_since)]
+        if not due:
+            return
+        try:
+            await raise_epochs(self._pool, due)
+        except POSTGRES_FAILED as exc:
+            log.warning("epochs_not_raised", cause=str(exc), count=len(self._since))
+            return
+        self._forget(due)
+        for account_id in due:
+            self._kept_since.setdefault(account_id, now)
+        for account_id in again:
+            del self._kept_since[account_id]
+            # Another call of it may have ended meanwhile.
+            if self._since.get(account_id) == written[account_id]:
+                del self._since[account_id]
+
+    async def _keeps(self, account_id: int) -> bool:
+        """Whether Redis does, from now on for long enough."""
+        try:
+            await self._keep(account_id, KEEP_MS)
+        except (RedisUnavailable, ScriptFailed):
+            self._kept_since.pop(account_id, None)
+            return False
+        return True
 
     async def raise_now(self, serves: Callable[[int], bool] = lambda _: True) -> None:
-        """Before a new connection is used: of all. Those whose rows may still be waiting stay, for `run`, and those
-        that the connection does not serve. Raises what Postgres raises."""
+        """Before a new connection is used: of all; `run` does it again. Raises what Postgres raises."""
         if self._since:
-            served = {account_id for account_id in self._since if serves(account_id)}
-            written = {account_id: at for account_id, at in self._written().items() if account_id in served}
-            await self._raise(dict(self._since), served, written)
+            await raise_epochs(self._pool, self._since)
+            self._forget([account_id for account_id in self._since if serves(account_id)])
 
     def _written(self) -> dict[int, float]:
         wait_s, now = min(self._rows_wait_s(), MAX_WAIT_S), monotonic()
         return {account_id: at for account_id, at in self._since.items() if not wait_s or now - at > wait_s}
-
-    async def _raise(self, accounts: Collection[int], served: Collection[int], written: dict[int, float]) -> None:
-        await raise_epochs(self._pool, accounts)
-        self._forget(served)
-        for account_id, at in written.items():
-            # Another call of it may have ended meanwhile.
-            if self._since.get(account_id) == at:
-                del self._since[account_id]

@@ -31,6 +31,7 @@ from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
 from gateway.storage.counters.worker_count import WorkerCount
+from gateway.storage.counters.worker_states import WorkerState
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.key_records import find_key_record
 from gateway.storage.ledger.writer import LedgerWriter
@@ -121,11 +122,12 @@ class Worker:
             on_late=lambda rows: self.settlements.settle_late(rows),
             on_begun=lambda rows: self.reaper.close_begun(rows),
             on_event=metrics.count_ledger_event,
+            before_seeds=lambda: self.redis_runs.keep_active_accounts(),
         )
         self.unmetered = UnmeteredAccounts(
             self.pool,
             rows_wait_s=lambda: self.ledger.waiting_s,
-            answers=self.counters.answers_for,
+            keep=self.counters.keep_ended,
             forget=lambda account_ids: self.without_redis.forget(account_ids),
         )
         self.leases = LeaseKeeper(self.counters, lambda reservation: self.admission.take_again(reservation))
@@ -137,7 +139,9 @@ class Worker:
             forget_keys=lambda: self.keys.invalidate("*", ()),
             redis_is_back=self.leases.redis_is_back,
         )
-        self.worker_count = WorkerCount(self.counters, lambda: self.tallies.in_flight)
+        self.worker_count = WorkerCount(
+            self.counters, lambda: WorkerState(self.tallies.in_flight, round(self.ledger.waiting_s * 1000))
+        )
         policy, local = settings.when_limits_unavailable, LocalLimits(lambda: self.worker_count.number, self.leases)
         self.without_redis = WithoutRedis(
             self.unmetered.add, allowed=policy == "allow", local=local if policy == "local" else None

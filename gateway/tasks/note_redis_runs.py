@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gateway.storage.counters.epochs import record_redis_run
+from gateway.storage.counters.epochs import raise_epochs, record_redis_run
 from gateway.storage.counters.scripts import HASH_NAME, Counters
+from gateway.storage.counters.seeding import keep_active_accounts
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.redis import link
 from gateway.web.background import Background
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 log = structlog.get_logger(__name__)
+
+# For gateways to name their accounts in a Redis that was emptied.
+AGAIN_S: Final = 1.0
 
 
 class RedisRuns:
@@ -53,6 +57,25 @@ class RedisRuns:
         self._redis_is_back()
         log.info("redis_connected", run_id=run_id, is_new_run=is_new)
         self._background.start(self._check_eviction(), "check-eviction")
+        if is_new:
+            self._background.start(self._seed_again(), "seed-again")
+
+    async def keep_active_accounts(self) -> list[int]:
+        """As the function of this name; without Redis there is none."""
+        try:
+            return await keep_active_accounts(self._counters)
+        except (link.RedisUnavailable, link.ScriptFailed) as exc:
+            log.warning("calls_not_kept", cause=str(exc))
+            return []
+
+    async def _seed_again(self) -> None:
+        """Counters that were seeded at once may miss calls whose rows other gateways had not written yet."""
+        await asyncio.sleep(AGAIN_S)
+        try:
+            if accounts := await self.keep_active_accounts():
+                await raise_epochs(self._pool, accounts)
+        except POSTGRES_FAILED as exc:
+            log.warning("counters_not_seeded_again", cause=str(exc))
 
     async def _connected_later(self, run_id: str, serves: Callable[[str], bool]) -> None:
         await asyncio.sleep(1)

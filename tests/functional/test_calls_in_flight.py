@@ -14,8 +14,9 @@ from admin_api.operations.limits.explain import open_counters
 from admin_api.operations.maintenance.system import SystemState, show_system
 from admin_api.operations.models.sync import LiteLLM
 from deploy.embedded.valkey import Valkey
-from gateway.storage.counters.scripts import IN_FLIGHT, WORKERS, Counters
+from gateway.storage.counters.scripts import Counters
 from gateway.storage.counters.worker_count import LIVES_MS
+from gateway.storage.counters.worker_states import STATES, WORKERS, read_states
 from gateway.storage.postgres import Pool
 
 # The model server answers when nobody waits for it any more.
@@ -70,14 +71,14 @@ async def test_an_admin_sees_the_calls_in_flight_of_all_workers(
     await wait_until(have_ended, "two calls to end")
     await beat(gateways[0])
     await gateways[1].stop_async()
-    assert await counters.calls_in_flight(LIVES_MS) == [2]
+    assert [said.calls for said in await read_states(counters, LIVES_MS)] == [2]
 
     # One that was killed said so 16 seconds ago: it does not count, and the next one to say something takes it away.
-    await counters._scripts.command("ZADD", WORKERS, await counters.now_ms() - LIVES_MS - 1000, "killed")
-    await counters._scripts.command("HSET", IN_FLIGHT, "killed", 7)
-    assert await counters.calls_in_flight(LIVES_MS) == [2]
+    await counters.command("ZADD", WORKERS, await counters.now_ms() - LIVES_MS - 1000, "killed")
+    await counters.command("HSET", STATES, "killed", "7 0")
+    assert [said.calls for said in await read_states(counters, LIVES_MS)] == [2]
     await beat(gateways[0])
-    assert await counters._scripts.command("HEXISTS", IN_FLIGHT, "killed") == 0
+    assert await counters.command("HEXISTS", STATES, "killed") == 0
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)

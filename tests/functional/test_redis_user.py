@@ -62,7 +62,7 @@ async def test_the_programs_need_the_documented_rights_and_no_others(
     scripts = connect(server.url(), (), timeout_s=2)
     await scripts.open()
     counters = Counters(scripts)
-    assert await counters.answers_for(caller.account_id)
+    assert await counters.keep_ended(caller.account_id, 1000)
     assert caller.account_id in await counters.accounts_with_leases()
     # The server does not know it, as after SCRIPT FLUSH.
     assert await scripts.run(Script("unknown", b"return 7", "0" * 40), "lm2") == 7

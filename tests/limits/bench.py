@@ -20,10 +20,11 @@ from gateway.domain.grants import Grant
 from gateway.domain.ids import milliseconds_of, uuid7
 from gateway.domain.limits import WINDOWED_KINDS, Kind, Level, Limit
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
-from gateway.storage.counters.layout import Lease, pack_entries, read_counter, read_lease
+from gateway.storage.counters.layout import Lease, pack_entries, read_counter, read_kept, read_lease
 from gateway.storage.counters.scripts import (
     HASH_NAME,
     SCRIPTS,
+    Counted,
     Counters,
     Estimate,
     Mode,
@@ -99,6 +100,10 @@ def read_account(fields: dict[bytes, bytes]) -> tuple[Account, int | None]:
         name = raw.decode()
         if name == "due":
             due = int(value)
+        elif name == "keep":
+            account.keep = int(value)
+        elif name.startswith("d|"):
+            account.kept[UUID(name[2:])] = read_kept(value)
         elif name.startswith("l|"):
             account.leases[UUID(name[2:])] = _held(read_lease(raw[2:], value))
         else:
@@ -242,14 +247,16 @@ class Bench:
         (taking,) = (await self.reserve(limit, mode="look")).takings
         return taking.left // 60_000 if limit.window is None and limit.kind != "concurrency" else taking.left
 
-    async def seed(self, *limits: Limit, gateway: int = 0, at_ms: int | None = None) -> int:
+    async def seed(
+        self, *limits: Limit, gateway: int = 0, at_ms: int | None = None, known: Sequence[Counted] = ()
+    ) -> int:
         entries = []
         for limit, entry in zip(limits, self.plan(limits, at_ms).entries, strict=True):
             is_window = limit.window is not None
             a, b, total = (entry.a, entry.b, self.sums.get(limit.field, 0)) if is_window else (0, 0, 0)
             entries.append(SeedEntry(entry.field, a, b, total, entry.epoch))
         counters = self.gateway(gateway)
-        return await counters.seed(self.account, entries)
+        return await counters.seed(self.account, entries, known)
 
     async def settle(
         self, request_id: UUID, *, tokens: int = 0, cost: int = 0, rate: int = 1, window: int = 1, gateway: int = 0

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from gateway.domain.reservation_plan import Entry
 from gateway.storage.counters import layout
-from gateway.storage.counters.scripts import Estimate, Lease, Mode, ReserveReply, SeedEntry, Settlement, Taking
+from gateway.storage.counters.layout import Kept
+from gateway.storage.counters.scripts import Counted, Estimate, Lease, Mode, ReserveReply, SeedEntry, Settlement, Taking
 
 # Units of a bucket: a rate per minute is a whole number of them per millisecond.
 UNITS = 60_000
@@ -111,6 +112,9 @@ class Account:
 
     counters: dict[str, Counter] = field(default_factory=dict)
     leases: dict[UUID, Held] = field(default_factory=dict)
+    # Until then, what calls count in the end is kept.
+    keep: int = 0
+    kept: dict[UUID, Kept] = field(default_factory=dict)
 
     # Reserve.
 
@@ -261,7 +265,14 @@ class Account:
         for part in lease.parts:
             self._give_back(part, lease)
             self._use(now, part, real[kind_of(part.name)])
+        if now < self.keep:
+            counted = (settlement.requests_window, settlement.tokens, settlement.nano_usd)
+            self.kept[settlement.request_id] = Kept(lease.start, *counted, lease.scopes)
         return True
+
+    def keep_ended(self, now: int, for_ms: int) -> None:
+        """For so long, calls are kept: never shorter than before."""
+        self.keep = max(self.keep, now + for_ms)
 
     def charge(self, now: int, request_id: UUID, *, tokens: int, nano_usd: int) -> bool:
         """Raises an open lease to the usage so far."""
@@ -291,6 +302,8 @@ class Account:
             self._use(now, part, amount)
             part.amount = amount
         lease.is_open, lease.valid_until = False, now
+        if now < self.keep:
+            self.kept[request_id] = Kept(lease.start, 1, tokens, lease.cost, lease.scopes)
         return True
 
     def _give_back(self, part: Part, lease: Held) -> None:
@@ -356,6 +369,8 @@ class Account:
                 )
             elif not lease.is_open and lease.valid_until + KEEP_MS <= now:
                 del self.leases[request_id]
+        if self.keep <= now:
+            self.keep, self.kept = 0, {}
         for name, counter in list(self.counters.items()):
             match counter:
                 case Window() if counter.ends + KEEP_MS <= now:
@@ -371,8 +386,9 @@ class Account:
 
     # Seeds.
 
-    def seed(self, now: int, entries: Sequence[SeedEntry]) -> int:
-        """Creates the counters that still need it, from the ledger's sums and the open leases."""
+    def seed(self, now: int, entries: Sequence[SeedEntry], known: Sequence[Counted] = ()) -> int:
+        """Creates the counters that still need it, from the ledger's sums, the kept calls, of which the sums have what
+        is `known`, and the open leases."""
         needed = [entry for entry in entries if self._needs_seed(now, entry)]
         for entry in needed:
             is_slots = kind_of(entry.field) == "concurrency"
@@ -384,7 +400,12 @@ class Account:
                 and (lease.is_open if is_slots else entry.start_ms <= lease.start < entry.end_ms)
             ]
             reserved = sum(part.amount for part, is_open in parts if is_open)
-            new: Counter = Window(entry.end_ms, entry.total, reserved, entry.epoch)
+            used = entry.total + sum(
+                _counted(call, entry.field) - sum(_counted(row, entry.field) for row in known if row.request_id == i)
+                for i, call in self.kept.items()
+                if scope_of(entry.field) in call.scopes.split() and entry.start_ms <= call.start_ms < entry.end_ms
+            )
+            new: Counter = Window(entry.end_ms, used, reserved, entry.epoch)
             self.counters[entry.field] = Slots(reserved, entry.epoch) if is_slots else new
         return len(needed)
 
@@ -412,6 +433,14 @@ class Account:
         part = Part(entry.field, entry.end_ms, amounts.get(kind_of(entry.field), 1))
         lease.parts.append(part)
         return part
+
+
+def _counted(call: Kept | Counted, name: str) -> int:
+    if kind_of(name) == "requests":
+        return call.counted_requests if isinstance(call, Kept) else call.requests
+    if kind_of(name) == "tokens":
+        return call.counted_tokens if isinstance(call, Kept) else call.tokens
+    return call.counted_nano_usd if isinstance(call, Kept) else call.nano_usd
 
 
 def _want(entry: Entry, estimate: Estimate, room: int | None = None) -> int:

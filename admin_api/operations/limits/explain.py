@@ -1,5 +1,6 @@
 """Explains what the limits would decide now, and repairs their counters. Reads Redis; reserves nothing."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.storage.counters.drift import Drift, measure_drift
 from gateway.storage.counters.epochs import list_account_ids, raise_epochs_above
 from gateway.storage.counters.scripts import SCRIPTS, Counters, Estimate
-from gateway.storage.counters.seeding import Seeder
+from gateway.storage.counters.seeding import SETTLING_S, Seeder
 from gateway.storage.counters.state import LimitState
 from gateway.storage.key_records import find_key_record_by_id
 from gateway.storage.missing_models import find_cause
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = MAX_AMOUNT // 1000
 # What the gateway answers because of the state that is explained. Other errors say that it cannot be explained now.
+# For the measurement, and for the calls that seed again.
+KEEP_MS: Final = 30_000
 REFUSALS: Final = frozenset({
     "invalid_api_key", "api_key_expired", "team_archived", "account_suspended", "ip_not_allowed", "model_not_found",
     "subscription_suspended", "model_has_no_price", "cost_not_bounded", "rate_limit_exceeded", "insufficient_quota",
@@ -163,12 +166,15 @@ async def repair_limits(
     pool: "Pool", counters: Counters, actor: Actor, *, account_id: int | None = None
 ) -> list[Drift]:
     """Lets the next call rebuild the window counters and lease counts from the ledger, of one account or of all.
-    Returns the counters that differ from the ledger; rows still on their way to Postgres count as a difference."""
+    Returns the counters that differ from the ledger. It takes some seconds, in which rows on their way to Postgres
+    arrive, and calls that end meanwhile are kept: they are no difference."""
     require_admin(actor)
     known = await list_account_ids(pool)
     if account_id is not None and account_id not in known:
         raise GatewayError("not_found", f"There is no account {account_id}.")
     account_ids = known if account_id is None else [account_id]
+    if [one for one in account_ids if await counters.keep_ended(one, KEEP_MS)]:
+        await asyncio.sleep(SETTLING_S)
     now_ms = await counters.now_ms()
     drifts = []
     for one in account_ids:

@@ -17,6 +17,7 @@ from admin_api.storage.measurements import Waiting as WaitingDeliveries
 from admin_api.storage.system import RefusalsOfCode, Waiting
 from admin_api.storage.usage.queries import UsageSums
 from gateway.storage.counters.worker_count import LIVES_MS
+from gateway.storage.counters.worker_states import read_states
 from gateway.storage.redis.link import RedisUnavailable
 
 if TYPE_CHECKING:
@@ -89,6 +90,6 @@ async def _calls_in_flight(counters: "Counters | None") -> Sequence[int] | None:
     if counters is None:
         return None
     try:
-        return await counters.calls_in_flight(LIVES_MS)
+        return [state.calls for state in await read_states(counters, LIVES_MS)]
     except RedisUnavailable:
         return None

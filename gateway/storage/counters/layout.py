@@ -15,6 +15,9 @@ _OPEN: Final = Struct("<2d")
 _WINDOW: Final = Struct("<4d")
 _LEASE: Final = Struct("<8d")
 _PART: Final = Struct("<2d")
+_KEPT: Final = Struct("<4d")
+LEASE_PREFIX: Final = "l|"
+KEPT_PREFIX: Final = "d|"
 # What reserve.lua answers: status, Redis's clock and whether a sweep is due; then three numbers of each limit.
 REPLY_HEAD: Final = Struct("<3q")
 TAKING: Final = Struct("<3q")
@@ -84,6 +87,17 @@ class Lease:
     scopes: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a call that has ended counts, named as in its row, for sums that were read without that row."""
+
+    start_ms: int
+    counted_requests: int
+    counted_tokens: int
+    counted_nano_usd: int
+    scopes: str
+
+
 def pack_numbers(*numbers: int) -> bytes:
     """As doubles, which hold whole numbers up to 2^53 exactly."""
     return pack(f"<{len(numbers)}d", *numbers)
@@ -108,6 +122,12 @@ def read_counter(field: str, value: bytes) -> Bucket | Open | Window:
         raise StructError(f"no kind of limit has the code {field[0]!r}")
     counter, layout = _COUNTERS[LIMIT_KINDS[kind].counter]
     return counter(*map(int, layout.unpack(value)))
+
+
+def read_kept(value: bytes) -> Kept:
+    """The call in the field `d|request id`."""
+    start, requests, tokens, nano_usd = map(int, _KEPT.unpack_from(value))
+    return Kept(start, requests, tokens, nano_usd, value[_KEPT.size :].decode())
 
 
 def read_lease(request_id: bytes, value: bytes) -> Lease:

@@ -10,6 +10,8 @@ import msgspec
 
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.counters.layout import (
+    KEPT_PREFIX,
+    LEASE_PREFIX,
     REPLY_HEAD,
     TAKING,
     Lease,
@@ -18,19 +20,18 @@ from gateway.storage.counters.layout import (
     read_lease,
     read_numbers,
 )
-from gateway.storage.redis.link import Argument, RedisUnavailable, Script, ScriptFailed, Scripts
+from gateway.storage.redis.link import Argument, RedisUnavailable, Script, Scripts
 
 RESERVE: Final = Script.load("counters", "reserve")
+KEEP: Final = Script.load("counters", "keep")
 SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED = (
     Script.load("counters", "leases", name) for name in ("settle", "charge", "renew", "sweep", "reap", "seed")
 )
-SCRIPTS: Final = (RESERVE, SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED)
+SCRIPTS: Final = (RESERVE, SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED, KEEP)
 # The layout's version is in the name; the braces keep one account in one slot of a cluster.
 HASH_NAME: Final = "lm2:{%d}"
 LEASED_ACCOUNTS: Final = "lm2-leased-accounts"
 ROUND: Final = "lm2-round-%s"
-WORKERS: Final = "lm2-workers"
-IN_FLIGHT: Final = "lm2-calls-in-flight"
 IDLE_MS: Final = 600_000
 LEASE_MS: Final = 60_000
 CLAIM_MS: Final = 60_000
@@ -106,6 +107,20 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Counted(NamedTuple):
+    """What the ledger's sums have of one call."""
+
+    request_id: UUID
+    requests: int
+    tokens: int
+    nano_usd: int
+
+    @classmethod
+    def of(cls, row: UsageRow) -> "Counted":
+        """As Settlement.of, without rates."""
+        return cls(row.request_id, row.counted_requests, row.counted_tokens, row.counted_nano_usd)
+
+
 class SeedEntry(NamedTuple):
     """A counter to seed: the ledger's sum over a window. A count of open leases has no window and no sum."""
 
@@ -145,15 +160,9 @@ class Counters:
         """Whether Redis can be asked now."""
         return self._scripts.is_connected
 
-    async def answers_for(self, account_id: int) -> bool:
-        """Whether Redis serves this account now; of a cluster, some nodes may be away."""
-        if not self.is_connected:
-            return False
-        try:
-            await self._scripts.command("EXISTS", HASH_NAME % account_id)
-        except (RedisUnavailable, ScriptFailed):
-            return False
-        return True
+    async def command(self, *parts: Argument) -> Any:
+        """A command of Redis's own, of what is no account's. Raises RedisUnavailable."""
+        return await self._scripts.command(*parts)
 
     async def close(self) -> None:
         """Ends the connection."""
@@ -256,27 +265,6 @@ class Counters:
         """Whether this gateway makes the round of that name now; no other one does for so long."""
         return await self._scripts.command("SET", ROUND % name, "1", "NX", "PX", for_ms) is not None
 
-    async def count_workers(self, name: str, in_flight: int, lives_ms: int) -> int:
-        """How many named themselves within `lives_ms`, with this one, which does so now, and says how many calls it
-        forwards; by Redis's clock."""
-        now_ms, command = await self.now_ms(), self._scripts.command
-        await command("HSET", IN_FLIGHT, name, in_flight)
-        await command("ZADD", WORKERS, now_ms, name)
-        if gone := await command("ZRANGE", WORKERS, "-inf", now_ms - lives_ms, "BYSCORE"):
-            await command("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - lives_ms)
-            await command("HDEL", IN_FLIGHT, *gone)
-        return int(await command("ZCARD", WORKERS))
-
-    async def forget_calls(self, name: str) -> None:
-        """Of a worker that ends."""
-        await self._scripts.command("HDEL", IN_FLIGHT, name)
-
-    async def calls_in_flight(self, lives_ms: int) -> list[int]:
-        """Of each worker that said so within `lives_ms`, which each does every other second."""
-        names = await self._scripts.command("ZRANGE", WORKERS, await self.now_ms() - lives_ms, "+inf", "BYSCORE")
-        said = await self._scripts.command("HMGET", IN_FLIGHT, *names) if names else []
-        return [int(calls) for calls in said if calls is not None]
-
     async def read_account(self, account_id: int) -> dict[str, bytes]:
         """Every field of the account's hash as it is stored."""
         flat = await self._scripts.command("HGETALL", HASH_NAME % account_id)
@@ -300,11 +288,19 @@ class Counters:
         key = HASH_NAME % account_id
         return bool(await self._run(REAP, key, self._clock, request_id.hex, int(is_orphan)))
 
-    async def seed(self, account_id: int, entries: Sequence[SeedEntry]) -> int:
-        """Seeds those counters that still need it; returns how many."""
-        return int(await self._run(SEED, HASH_NAME % account_id, self._clock, _encode(entries)))
+    async def seed(self, account_id: int, entries: Sequence[SeedEntry], known: Sequence[Counted] = ()) -> int:
+        """Seeds those counters that still need it; returns how many. `known` is what the entries' sums have of calls
+        whose ids `ids_of_calls` gave."""
+        rows = [(row.request_id.hex, *row[1:]) for row in known]
+        return int(await self._run(SEED, HASH_NAME % account_id, self._clock, _encode(entries), _encode(rows)))
 
-    async def lease_ids(self, account_id: int) -> list[UUID]:
-        """Of all leases of the account, open or reaped."""
+    async def keep_ended(self, account_id: int, for_ms: int) -> bool:
+        """For so long, what each call of the account counts in the end is kept: a seed adds it where the ledger was
+        read without that call's row. False: nothing is known of the account."""
+        return bool(await self._run(KEEP, HASH_NAME % account_id, self._clock, for_ms))
+
+    async def ids_of_calls(self, account_id: int) -> list[UUID]:
+        """Of all leases of the account, open or reaped, and of calls that are kept."""
         names = await self._scripts.command("HKEYS", HASH_NAME % account_id)
-        return [UUID(name[2:].decode()) for name in names if name.startswith(b"l|")]
+        prefixes = (LEASE_PREFIX.encode(), KEPT_PREFIX.encode())
+        return list({UUID(name[2:].decode()) for name in names if name.startswith(prefixes)})

@@ -9,7 +9,7 @@ import structlog
 
 from gateway.domain.grants import KeyRecord
 from gateway.domain.reservation_plan import Entry, ReservationPlan
-from gateway.storage.counters.scripts import Counters, SeedEntry, Settlement
+from gateway.storage.counters.scripts import Counted, Counters, SeedEntry, Settlement
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger.rows import find_rows
 from gateway.storage.ledger.sums import WindowSum, sum_windows
@@ -21,6 +21,21 @@ log = structlog.get_logger(__name__)
 # For rows of calls that have ended here; the caller who needs the counter waits too.
 MAX_WAIT_S: Final = 1.0
 WAIT_S: Final = 0.01
+# Rows of calls that ended in any gateway are in the ledger after this time, unless Postgres is away from it.
+SETTLING_S: Final = 2.0
+# After that, for the calls that seed.
+SEED_S: Final = 5.0
+KEEP_MS: Final = round((SETTLING_S + SEED_S) * 1000)
+
+
+async def keep_active_accounts(counters: Counters) -> list[int]:
+    """The accounts that had calls lately. When this returns, seeds of their counters miss no call: rows of those that
+    ended before are in the ledger, and the others are kept for a while. Raises RedisUnavailable."""
+    accounts = await counters.accounts_with_leases()
+    for account_id in accounts:
+        await counters.keep_ended(account_id, KEEP_MS)
+    await asyncio.sleep(SETTLING_S)
+    return accounts
 
 
 class Seeder:
@@ -60,10 +75,11 @@ class Seeder:
             for limit, entry in ((plan.limits[n], plan.entries[n]) for n in windows)
         ]
         totals: list[int] = []
+        known: list[Counted] = []
         if queries:
             await self._await_rows()
             try:
-                totals = await self._sum_and_settle(account_id, queries)
+                totals, known = await self._sum_and_settle(account_id, queries)
             except POSTGRES_FAILED as exc:
                 raise RedisUnavailable("counters are lost and the ledger does not answer") from exc
         reported = dict(zip(windows, totals, strict=True))
@@ -73,7 +89,7 @@ class Seeder:
             is_window = n in reported
             start, end = (entry.a, entry.b) if is_window else (0, 0)
             entries.append(SeedEntry(entry.field, start, end, reported.get(n, 0), entry.epoch))
-        made = await self._counters.seed(account_id, entries)
+        made = await self._counters.seed(account_id, entries, known)
         self._on_made(made)
         log.info("counters_seeded", account_id=account_id, asked=len(entries), made=made)
 
@@ -83,18 +99,19 @@ class Seeder:
         while monotonic() - began_at < min(self._rows_wait_s(), MAX_WAIT_S):
             await asyncio.sleep(WAIT_S)
 
-    async def _sum_and_settle(self, account_id: int, queries: list[WindowSum]) -> list[int]:
-        """The ledger's sums. Calls that are in them and still hold a lease are settled first, or the seed would count
-        them twice: their gateway may have waited for Redis longer than their rows for Postgres.
+    async def _sum_and_settle(self, account_id: int, queries: list[WindowSum]) -> tuple[list[int], list[Counted]]:
+        """The ledger's sums, and what they have of calls that Redis knows. Calls that are in them and still hold a
+        lease are settled first, or the seed would count them twice: their gateway may have waited for Redis longer than
+        their rows for Postgres.
 
-        Leases are listed after the snapshot was taken: one that is opened later cannot be in it."""
+        Calls are listed after the snapshot was taken: one that begins later cannot be in it."""
         async with self._pool.acquire() as one, one.transaction(isolation="repeatable_read", readonly=True):
             totals = await sum_windows(one, queries)
-            ids = await self._counters.lease_ids(account_id)
+            ids = await self._counters.ids_of_calls(account_id)
             rows = await find_rows(one, ids) if ids else []
         for row in rows:
             if row.estimated_why == "reaped":
                 await self._counters.reap(account_id, row.request_id)
             else:
                 await self._counters.settle(Settlement.of(row))
-        return totals
+        return totals, [Counted.of(row) for row in rows]

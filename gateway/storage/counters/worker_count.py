@@ -1,5 +1,4 @@
-"""How many workers share the limits, and how many calls they forward: each says both in Redis, and counts those that
-said so lately."""
+"""How many workers share the limits: each says in Redis how it is, and counts those that said so lately."""
 
 import asyncio
 from collections import deque
@@ -10,6 +9,7 @@ from typing import Final
 from uuid import uuid4
 
 from gateway.storage.counters.scripts import Counters
+from gateway.storage.counters.worker_states import WorkerState, forget_state, say_state
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 BEAT_S: Final = 2.0
@@ -22,10 +22,10 @@ KEEP_S: Final = 300.0
 class WorkerCount:
     """`number` is None until Redis has said it."""
 
-    def __init__(self, counters: Counters, in_flight: Callable[[], int]) -> None:
-        """`in_flight`: how many calls this worker forwards now."""
+    def __init__(self, counters: Counters, state: Callable[[], WorkerState]) -> None:
+        """`state`: this worker's own."""
         self._counters = counters
-        self._in_flight = in_flight
+        self._state = state
         self._name = uuid4().hex
         self._seen: deque[tuple[float, int]] = deque()
 
@@ -45,11 +45,11 @@ class WorkerCount:
         finally:
             with suppress(RedisUnavailable, ScriptFailed, TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
-                    await self._counters.forget_calls(self._name)
+                    await forget_state(self._counters, self._name)
 
     async def beat(self) -> None:
         """Once. Raises RedisUnavailable."""
-        number = await self._counters.count_workers(self._name, self._in_flight(), LIVES_MS)
+        number = await say_state(self._counters, self._name, self._state(), LIVES_MS)
         now_s = monotonic()
         self._seen.append((now_s, number))
         while now_s - self._seen[0][0] > KEEP_S:

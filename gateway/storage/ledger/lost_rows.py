@@ -39,12 +39,13 @@ class LostRows:
     To another database than the one they were in, nothing is offered.
 
     `write(rows)` writes rows that are missing and returns those that Postgres refused; `waiting_s` is for how long the
-    oldest new row has been waiting for Postgres.
+    oldest new row has been waiting for Postgres; `before_seeds` is done before all counters are seeded again.
     """
 
     def __init__(
         self, pool: "Pool", journal: Journal, *, write: Callable[[Sequence[bytes]], Awaitable[Sequence[bytes]]],
         waiting_s: Callable[[], float], on_restored: Callable[[int], None],
+        before_seeds: Callable[[], Awaitable[object]],
     ) -> None:  # fmt: skip
         self._pool = pool
         self._journal = journal
@@ -52,6 +53,7 @@ class LostRows:
         self._write = write
         self._waiting_s = waiting_s
         self._on_restored = on_restored
+        self._before_seeds = before_seeds
         self.chains: list[Chain] = []
         self._found = asyncio.Event()
         self._look_at = 0.0
@@ -138,6 +140,7 @@ class LostRows:
         # Those that waited for Postgres meanwhile belong to what counters are seeded from.
         while began + MAX_WAIT_S > monotonic() and self._waiting_s() > monotonic() - began:
             await asyncio.sleep(0.1)
+        await self._before_seeds()
         await record_restored_rows(self._pool)
         if not self._found.is_set():
             self._kept.note_done()

@@ -40,13 +40,18 @@ class LedgerUnavailable(Exception):
     """There is no place left where a row would be safe."""
 
 
+async def _nothing() -> None:
+    """For who has no counters."""
+
+
 class LedgerWriter:
     """`append` is what a call does; the rest are tasks of the app.
 
     `on_late(rows)` is called with rows that are in Postgres and whose leases may still be open or hold an estimate:
     those that no journal took, those of adopted journals, and the real ones that a reaper found when it came to write
     an estimate. `on_begun(rows)` is called with estimates that are in Postgres of calls whose worker had begun them and
-    died: their leases may be open. `on_event(what, how_often)` counts.
+    died: their leases may be open. `before_seeds()` is done before counters are seeded again because rows that Postgres
+    had lost are back. `on_event(what, how_often)` counts.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class LedgerWriter:
         on_late: Callable[[Sequence[UsageRow]], Awaitable[None]],
         on_begun: Callable[[Sequence[UsageRow]], Awaitable[None]] | None = None,
         on_event: Callable[[Event, int], None] = lambda *_: None,
+        before_seeds: Callable[[], Awaitable[object]] = _nothing,
     ) -> None:
         self._pool = pool
         self._folder = folder
@@ -71,6 +77,7 @@ class LedgerWriter:
             write=self._restore,
             waiting_s=lambda: self.waiting_s,
             on_restored=lambda rows: self._on_event("restored", rows),
+            before_seeds=before_seeds,
         )
         # Two tasks write batches at the same time.
         self._own, self._adopting = self.lost.new_chain(), self.lost.new_chain()

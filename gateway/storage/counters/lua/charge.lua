@@ -10,12 +10,13 @@ if not value then return 0 end
 local lease, names, took, at = read_lease(value)
 if lease[STATE] ~= 1 then return 0 end
 local put = {}
-for n, counter in ipairs(taken_from(names)) do
-  local ends, was, so_far = took[2 * n - 1], took[2 * n], is[sub(names[n], 1, 1)]
+local have = taken_from(names)
+for n, name in ipairs(names) do
+  local ends, was, so_far = took[2 * n - 1], took[2 * n], is[sub(name, 1, 1)]
   if so_far and so_far > was then
     took[2 * n] = so_far
-    local new = adjust(names[n], counter, ends, was, so_far, true, false, now)
-    if new then put[#put + 1], put[#put + 2] = names[n], new end
+    local new = adjust(name, have[n + 1], ends, was, so_far, true, false, now)
+    if new then put[#put + 1], put[#put + 2] = name, new end
   end
 end
 -- What a reaper would write: the prompt stays, the rest was said.

@@ -8,6 +8,8 @@
 --                                            taken: window's end or 0, how much; n times from which field; scopes; note
 --                                            state: 1 open, 0 reaped; the texts end with \0, but the note is the rest
 --   due                             no open lease expires before this; as text
+--   keep                            until then what calls count in the end is kept, for a seed; as text
+--   d|request id                    kept     start, requests, tokens, nano-USD; scopes
 -- Numbers lie there as doubles of 8 bytes: Lua's own, so reading and writing them is a copy. All are integers below
 -- 2^53, which doubles hold exactly. Times are ms since 1970.
 -- Those that leave a script do so as integers, which Redis takes from Lua whole; '..' and tostring keep 14 digits.

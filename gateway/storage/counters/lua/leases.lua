@@ -20,9 +20,16 @@ local function write_lease(lease, names, took, rest)
   return struct.pack('<dddddddd', unpack(lease, 1, 8)) .. struct.pack('<' .. string.rep('d', #took), unpack(took)) .. fields .. rest
 end
 
--- The counters a lease took from, as HMGET gives them.
+-- Until when calls are kept, and then the counters a lease took from, as HMGET gives them.
 local function taken_from(names)
-  return #names > 0 and redis.call('HMGET', KEYS[1], unpack(names)) or {}
+  return redis.call('HMGET', KEYS[1], 'keep', unpack(names))
+end
+
+-- The field and the value that keep what a call counts in the end: its row may not be in the ledger that a seed reads.
+local function keep(till, lease, rest, id, requests, tokens, cost, put, now)
+  if till and tonumber(till) > now then
+    put[#put + 1], put[#put + 2] = 'd|' .. id, struct.pack('<dddd', lease[START], requests, tokens, cost) .. rest:match('^%Z*')
+  end
 end
 
 -- What one counter becomes when a lease's part of it goes from `was` to `is`; nil: leave it alone.

@@ -12,13 +12,15 @@ if lease[STATE] ~= 1 or (lease[EXPIRES] > now and ARGV[3] ~= '1') then return 0 
 local is = {r = 1, R = 1, t = lease[PROMPT] + lease[COMPLETION], C = lease[COST], c = 0}
 is.T = is.t
 local put = {}
-for n, counter in ipairs(taken_from(names)) do
+local have = taken_from(names)
+for n, name in ipairs(names) do
   local was = took[2 * n]
-  took[2 * n] = is[sub(names[n], 1, 1)]
-  local new = adjust(names[n], counter, took[2 * n - 1], was, took[2 * n], true, true, now)
-  if new then put[#put + 1], put[#put + 2] = names[n], new end
+  took[2 * n] = is[sub(name, 1, 1)]
+  local new = adjust(name, have[n + 1], took[2 * n - 1], was, took[2 * n], true, true, now)
+  if new then put[#put + 1], put[#put + 2] = name, new end
 end
 lease[STATE], lease[EXPIRES] = 0, now
 put[#put + 1], put[#put + 2] = field, write_lease(lease, names, took, sub(value, at))
+keep(have[1], lease, sub(value, at), ARGV[2], 1, is.T, is.C, put, now)
 call('HSET', HASH, unpack(put))
 return 1

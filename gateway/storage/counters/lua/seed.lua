@@ -1,7 +1,9 @@
--- Makes counters from the ledger's sums and the leases that are open, by SET, and only those that still need it:
--- of several gateways that seed at once, the first one counts and the others change nothing.
+-- Makes counters from the ledger's sums, what was kept of calls that the ledger was read without, and the leases that are
+-- open, by SET, and only those that still need it: of several gateways that seed at once, the first one counts and the
+-- others change nothing.
 --
 -- ARGV: 2 msgpack {{field, window's start, window's end, the ledger's sum, epoch}, …}
+--       3 msgpack {{request id, requests, tokens, nano-USD}, …}: what the sums have of calls that may be kept
 -- Returns how many were made.
 local wanted = cmsgpack.unpack(ARGV[2])
 local fields, need = {}, {}
@@ -23,11 +25,16 @@ for n, value in ipairs(call('HMGET', HASH, unpack(fields))) do
 end
 if #need == 0 then return 0 end
 
-local leases, all = {}, call('HGETALL', HASH)
+local known = {}
+for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do known['d|' .. row[1]] = {R = row[2], T = row[3], C = row[4]} end
+local leases, kept, all = {}, {}, call('HGETALL', HASH)
 for n = 1, #all, 2 do
   if sub(all[n], 1, 2) == 'l|' then 
     local lease, names, took, at = read_lease(all[n + 1])
     leases[all[n]] = {lease, names, took, sub(all[n + 1], at)}
+  elseif sub(all[n], 1, 2) == 'd|' then
+    local start, requests, tokens, cost = read('<dddd', all[n + 1])
+    kept[all[n]] = {start = start, R = requests, T = tokens, C = cost, scopes = ' ' .. sub(all[n + 1], 33) .. ' '}
   end
 end
 local changed = {}
@@ -50,6 +57,11 @@ for _, counter in ipairs(need) do
         changed[name] = parts
       end
       if is_open then counter[5] = counter[5] + took[2 * at] end
+    end
+  end
+  for name, is in pairs(kind ~= 'c' and kept or {}) do
+    if starts <= is.start and is.start < ends and is.scopes:find(' ' .. scope .. ' ', 1, true) then
+      counter[4] = counter[4] + is[kind] - (known[name] and known[name][kind] or 0)
     end
   end
 end

@@ -14,17 +14,21 @@ if not value then
   end
   return 0
 end
-local lease, names, took = read_lease(value)
+local lease, names, took, rest = read_lease(value)
 local is_open = lease[STATE] == 1
 if ARGV[4] == '1' and not is_open and #names == 0 then return 0 end
 local is, put, at = {r = rate, R = window, t = tokens, T = tokens, C = cost, c = 0}, {}, 0
-for n, counter in ipairs(taken_from(names)) do
-  local name = names[n]
-  local new = adjust(name, counter, took[2 * n - 1], took[2 * n], is[sub(name, 1, 1)], is_open, true, now)
+local have = taken_from(names)
+for n, name in ipairs(names) do
+  local new = adjust(name, have[n + 1], took[2 * n - 1], took[2 * n], is[sub(name, 1, 1)], is_open, true, now)
   if new then
     put[at + 1], put[at + 2] = name, new
     at = at + 2
   end
+end
+if have[1] then
+  keep(have[1], lease, sub(value, rest), ARGV[2], window, tokens, cost, put, now)
+  at = #put
 end
 -- This order: a full Redis lets a script write if it begins by deleting, and what was used must not be lost.
 call('HDEL', HASH, field)

@@ -1,9 +1,13 @@
--- Claims the leases that expired, for a reaper to write their ledger rows, and drops what is long over.
+-- Claims the leases that expired, for a reaper to write their ledger rows, and drops what is long over, and what was kept
+-- for a seed.
 --
 -- ARGV: 2 ms a claim holds, 3 ms that reaped leases and ended windows are kept, 4 most leases to claim
 -- Returns {open leases left, id, lease, id, lease, …}; a lease as it is stored.
 local claim_ms, keep_ms, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local due, open, found, put, drop = nil, 0, {0}, {}, {}
+local keep = call('HGET', HASH, 'keep')
+local is_kept = keep and tonumber(keep) > now
+if keep and not is_kept then drop[1] = 'keep' end
 local all = call('HGETALL', HASH)
 for n = 1, #all, 2 do
   local field, value = all[n], all[n + 1]
@@ -21,6 +25,8 @@ for n = 1, #all, 2 do
       local claimable = max(lease[EXPIRES], lease[CLAIMED])
       due = due and min(due, claimable) or claimable
     elseif lease[EXPIRES] + keep_ms <= now then drop[#drop + 1] = field end
+  elseif kind == 'd|' then
+    if not is_kept then drop[#drop + 1] = field end
   elseif kind == 'r|' or kind == 't|' then
     check_size(value, 24)
     local owed, at, rate = read(BUCKET, value)

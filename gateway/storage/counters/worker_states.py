@@ -1,0 +1,38 @@
+"""What workers say in Redis of themselves, every other second, so that each knows of all others."""
+
+from typing import Final, NamedTuple
+
+from gateway.storage.counters.scripts import Counters
+
+WORKERS: Final = "lm2-workers"
+STATES: Final = "lm2-worker-states"
+
+
+class WorkerState(NamedTuple):
+    """How many calls a worker forwards, and for how long the oldest of its rows has been waiting for Postgres."""
+
+    calls: int
+    rows_wait_ms: int
+
+
+async def say_state(counters: Counters, name: str, state: WorkerState, lives_ms: int) -> int:
+    """How many workers said something within `lives_ms`, with this one, by Redis's clock. Raises RedisUnavailable."""
+    now_ms, command = await counters.now_ms(), counters.command
+    await command("HSET", STATES, name, "{} {}".format(*state))
+    await command("ZADD", WORKERS, now_ms, name)
+    if gone := await command("ZRANGE", WORKERS, "-inf", now_ms - lives_ms, "BYSCORE"):
+        await command("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - lives_ms)
+        await command("HDEL", STATES, *gone)
+    return int(await command("ZCARD", WORKERS))
+
+
+async def forget_state(counters: Counters, name: str) -> None:
+    """Of a worker that ends. Raises RedisUnavailable."""
+    await counters.command("HDEL", STATES, name)
+
+
+async def read_states(counters: Counters, lives_ms: int) -> list[WorkerState]:
+    """Of each worker that said so within `lives_ms`. Raises RedisUnavailable."""
+    names = await counters.command("ZRANGE", WORKERS, await counters.now_ms() - lives_ms, "+inf", "BYSCORE")
+    said = await counters.command("HMGET", STATES, *names) if names else []
+    return [WorkerState(*map(int, state.split())) for state in said if state is not None]

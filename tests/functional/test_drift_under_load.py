@@ -1,0 +1,174 @@
+"""Counters are exact to the request while calls go on and their rows are on their way to the ledger."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+import redis.asyncio
+from callers import Caller, make_caller
+from conftest import Database
+from factories import ADMIN
+from gateways import Backends, GatewayThread, RedisState, StartGateway, wait_until
+from load_at_gateways import Load, drifts, ledger_has
+
+from admin_api.operations.limits import explain as explanations
+from deploy.embedded.valkey import Valkey
+from gateway.storage.counters.epochs import raise_epochs
+from gateway.storage.counters.layout import pack_numbers, read_counter
+from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters
+from gateway.storage.postgres import Pool
+from gateway.storage.redis.urls import connect
+from gateway.tasks.check_drift import DriftCheck
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path / "valkey") as server:
+        yield server
+
+
+@pytest.fixture
+def gateways(start_gateway: StartGateway, valkey: Valkey, tmp_path: Path) -> list[GatewayThread]:
+    return [start_gateway(redis_url=valkey.url(), state_dir=tmp_path / str(n)) for n in range(2)]
+
+
+@pytest.fixture
+async def caller(pool: Pool, gateways: list[GatewayThread], http: aiohttp.ClientSession) -> Caller:
+    made = await make_caller(pool, gateways[0].url, http, ("demo-chat",))
+    await made.limit("concurrency", 100)
+    await made.limit("requests", 10**6, window="month")
+    await made.limit("cost", 10**12, window="day")
+    for gateway in gateways:
+        # A limit that is new to a gateway counts its calls from then on.
+        await gateway.wait_for_changes(pool)
+    return made
+
+
+@pytest.fixture
+async def counters(valkey: Valkey) -> AsyncIterator[Counters]:
+    scripts = connect(valkey.url(), SCRIPTS, timeout_s=2)
+    await scripts.open()
+    yield Counters(scripts)
+    await scripts.close()
+
+
+@asynccontextmanager
+async def rows_wait(database: Database) -> AsyncIterator[None]:
+    """Nobody writes a row of the ledger meanwhile; all may read."""
+    owner = await asyncpg.connect(database.owner_url)
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE usage_logs IN SHARE MODE")
+        yield
+    await owner.close()
+
+
+async def go_on(load: Load, calls: int = 20) -> None:
+    """Until so many more calls were answered."""
+    before = load.answers.total()
+
+    async def are_answered() -> bool:
+        return load.answers.total() - before >= calls
+
+    await wait_until(are_answered, f"{calls} more calls")
+
+
+async def add_to(counters: Counters, client: "redis.asyncio.Redis", caller: Caller, field: str, more: int) -> None:
+    """While nobody else writes there."""
+    ends, used, reserved, epoch = read_counter(field, (await counters.read_account(caller.account_id))[field])  # type: ignore[misc]
+    await client.hset(HASH_NAME % caller.account_id, field, pack_numbers(ends, used + more, reserved, epoch))
+
+
+async def say_states(gateways: list[GatewayThread]) -> None:
+    """Now, not within two seconds."""
+    for gateway in gateways:
+        work = gateway.apps[0].worker.worker_count.beat()
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, gateway.loop))
+
+
+async def count_rows(pool: Pool, caller: Caller) -> int:
+    sql = "SELECT count(*) FROM usage_logs WHERE account_id = $1"
+    return int(await pool.fetchval(sql, caller.account_id))
+
+
+async def assert_exact(pool: Pool, valkey: Valkey, caller: Caller, *loads: Load) -> None:
+    """Once all has arrived; every call is counted."""
+    answers = [await load.stop() for load in loads]
+    assert {ending for some in answers for ending in some} == {(200, "")}
+    await ledger_has(pool, caller, sum(some.total() for some in answers))
+    found = await drifts(pool, valkey, caller)
+    assert {drift.kind for drift in found} == {"requests", "tokens", "cost"}
+    assert [drift for drift in found if drift.difference] == []
+
+
+async def test_a_seed_counts_calls_whose_rows_are_on_their_way(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, counters: Counters, pool: Pool, backends: Backends
+) -> None:
+    load = Load(caller, gateways)
+    await go_on(load)
+    await counters.keep_ended(caller.account_id, 20_000)
+    await asyncio.sleep(0.5)
+    async with rows_wait(backends.database):
+        await go_on(load)
+        assert await count_rows(pool, caller) < load.answers.total()
+        # What is kept is no drift.
+        assert [drift for drift in await drifts(pool, valkey, caller) if drift.difference] == []
+        await raise_epochs(pool, [caller.account_id])
+        await go_on(load)
+        assert [drift for drift in await drifts(pool, valkey, caller) if drift.difference] == []
+    await go_on(load)
+
+    await assert_exact(pool, valkey, caller, load)
+
+
+async def test_a_drift_is_put_right_while_calls_go_on(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, counters: Counters, pool: Pool
+) -> None:
+    before = Load(caller, gateways)
+    await go_on(before)
+    await before.stop()
+    requests, cost = f"R|k{caller.key_id}|month", f"C|k{caller.key_id}|day"
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        await RedisState(client).wait_until_settled(caller.account_id)
+        await add_to(counters, client, caller, requests, -5)
+        await add_to(counters, client, caller, cost, 7)
+    load = Load(caller, gateways)
+    await go_on(load)
+
+    found = await DriftCheck(counters, pool).check([caller.account_id], settling_s=1)
+    await go_on(load, 50)
+
+    assert {drift.field: drift.difference for drift in found} == {requests: -5, cost: 7}
+    await assert_exact(pool, valkey, caller, before, load)
+
+
+async def test_rows_that_wait_for_postgres_are_no_drift(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, counters: Counters, pool: Pool, backends: Backends
+) -> None:
+    """Counters that were set to the ledger's sums would admit calls beyond their limits."""
+    load = Load(caller, gateways)
+    await go_on(load)
+    async with rows_wait(backends.database):
+        await go_on(load)
+        checking = asyncio.create_task(DriftCheck(counters, pool).check([caller.account_id], settling_s=0.7))
+        await asyncio.sleep(1)
+        await say_states(gateways)
+        assert await checking == []
+
+    await assert_exact(pool, valkey, caller, load)
+
+
+async def test_limits_repair_is_exact_while_calls_go_on(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, counters: Counters, pool: Pool
+) -> None:
+    load = Load(caller, gateways)
+    await go_on(load)
+
+    found = await explanations.repair_limits(pool, counters, ADMIN)
+    await go_on(load, 50)
+
+    assert found == []
+    await assert_exact(pool, valkey, caller, load)
