@@ -16,7 +16,6 @@ from admin_api.cli.session import AsJSON, Cursor, PageSize, act, parse_moment, s
 from admin_api.operations import audit
 from admin_api.operations.csv_formats import LOCALE, csv_format_of
 from admin_api.operations.validation import invalid
-from admin_api.reported_settings import SettingsError
 from admin_api.schemas.audit import AuditCheckView, AuditView, FileFormat, as_csv, as_json
 from admin_api.schemas.shapes import PageView
 from gateway.storage import postgres
@@ -111,6 +110,8 @@ def prune_(before: Annotated[str, moment_option(help="At least 90 days ago.")], 
     """Delete audit rows older than a time, and record that in the log. Uses LITEMAAS_OWNER_DATABASE_URL."""
     settings = environment.DatabaseSettings.from_env()
     if settings.owner_database_url is None:
+        from admin_api.reported_settings import SettingsError
+
         raise SettingsError("LITEMAAS_OWNER_DATABASE_URL is not set. Only the owner role may delete audit rows.")
     owner_url = settings.owner_database_url.get_secret_value()
     moment = parse_moment("before", before)

@@ -50,8 +50,8 @@ class Formats:
         return f"+{self.percent(share)}" if share > 0 else self.percent(share)
 
     def milliseconds(self, value: float) -> str:
-        """`420 ms`."""
-        return f"{self.number(round(value))} ms"
+        """`420 ms`, which no line breaks."""
+        return f"{self.number(round(value))}\N{NO-BREAK SPACE}ms"
 
     def usd(self, amount: Decimal | str) -> str:
         """An amount of US dollars, exactly; beside it about what it is in the currency that is shown."""

@@ -18,8 +18,11 @@ RUN: Final = """async ({part, tags, seen}) => {
   return {violations, items: part ? [] : items.map((one) => one.outerHTML)};
 }"""
 # Else axe sees a colour on its way from one to another.
-END_TRANSITIONS: Final = """() => document.getAnimations()
-  .filter((one) => one.effect.getComputedTiming().endTime !== Infinity).forEach((one) => one.finish())"""
+# Where one ends, what inherits from it may begin another.
+END_TRANSITIONS: Final = """() => {
+  const running = () => document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
+  for (let all = running(); all.length; all = running()) all.forEach((one) => one.finish());
+}"""
 MAX_SHOWN: Final = 5
 
 
