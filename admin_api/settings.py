@@ -188,9 +188,11 @@ class ClickHouseSettings(DatabaseSettings):
     @classmethod
     def _check_clickhouse_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            url = urlsplit(value.get_secret_value())
-            if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-                raise ValueError("an address as https://user:password@host:8443/database")
+            if not is_clickhouse_address(value.get_secret_value()):
+                raise ValueError(
+                    "an address as https://user:password@host:8443/database; in user and password what is no letter or "
+                    "digit as % and two hex digits, as %2F for /"
+                )
             if find_spec("clickhouse_connect") is None:
                 raise ValueError("needs the extra: pip install 'litemaas[clickhouse]'")
         return value
@@ -263,3 +265,14 @@ class PresentSettings(ReportedSettings):
 
     admin_token: SecretStr | None = None
     state_dir: Path | None = None
+
+
+def is_clickhouse_address(text: str) -> bool:
+    """Whether it is unambiguous, as is_smtp_address says of an SMTP URL."""
+    try:
+        url = urlsplit(text)
+        has_place = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+    database = url.path.strip("/")
+    return has_place and not (url.query or url.fragment or "/" in database or "@" in database)

@@ -52,7 +52,7 @@ class Line:
     over: int = 0
     bound: int = 0
     lost_rows: int = 0  # that Postgres had committed and lost
-    stale: int = 0  # gateways that served a key after it was revoked
+    stale: int = 0  # what was served though it was revoked or used up, confirmed and not there, or never tried
     details: list[str] = field(default_factory=list)
 
     @property
@@ -228,6 +228,9 @@ class Run:
         line.over = max(0, used - LIMIT)
         # Where Postgres lost commits, counters are computed while rows are on their way back.
         line.bound = self.cut_off * (self.left // GATEWAYS) + self.not_replicated
+        if used < LIMIT:
+            line.stale += 1
+            line.details.append(f"the limit was not used up: {used} of {LIMIT}")
         # What was used without Redis is counted now, by every gateway.
         for gateway in self.site.gateways if used >= LIMIT else ():
             status = (await self.limited.at(gateway.url).chat("Hello [tokens=1]")).status

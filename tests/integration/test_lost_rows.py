@@ -24,6 +24,7 @@ from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger.closed_days import close_due_days
 from gateway.storage.ledger.journal_lines import encode_row, line_of
 from gateway.storage.ledger.kept_parts import KeptParts
+from gateway.storage.ledger.lost_rows import PAUSE_S
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.postgres import Pool, new_pool
@@ -308,3 +309,51 @@ async def test_nothing_is_kept_or_looked_for_where_that_is_off(site: Site) -> No
 
     assert site.kept == []
     assert "restored" not in site.events
+
+
+async def test_a_loss_that_nothing_can_bring_back_is_found_once(site: Site) -> None:
+    writer = site.writer()
+    await site.write(writer, some(1))
+    await site.back_up()
+    # There is no disk, so the row goes straight to Postgres.
+    writer.journal._is_open = False
+    await writer.append_safely(some(1))
+    await site.lose()
+    await writer.lost.round()
+    epoch = await site.epoch()
+    await writer.lost.round()
+    assert await site.epoch() == epoch > 10**12
+
+
+async def test_one_row_of_a_closed_day_does_not_hide_a_loss(site: Site) -> None:
+    writer, old = site.writer(), TODAY - timedelta(days=12)
+    await site.write(writer, [make_usage_row(old)])
+    await close_due_days(site.pool)
+    await site.back_up()
+    await site.write(writer, lost := some(1))
+    await site.lose()
+    await site.write(writer, [make_usage_row(old + timedelta(minutes=1))])
+    await writer.lost.round()
+    assert ids(lost) <= set(dict(await site.pool.fetch("SELECT request_id, 1 FROM usage_logs")))
+
+
+async def test_a_part_that_the_disk_does_not_show_stops_nothing(site: Site) -> None:
+    writer = site.writer()
+    await site.write(writer, some(1))
+    writer.journal.open()
+    await site.write(writer, some(1))
+    broken = site.folder / "kept" / "worker.000001.log"
+    broken.symlink_to(broken)
+    await writer.lost.round()
+    assert [part.path for part in writer.journal.kept.list()] == [path for path in site.kept if path != broken]
+
+
+async def test_what_was_found_while_postgres_is_away_is_not_looked_at_without_a_pause(site: Site) -> None:
+    writer = site.writer()
+    # Nothing listens on it: it is the discard port.
+    writer.lost._pool = await new_pool("postgresql://nobody@127.0.0.1:9/nothing", size=1)
+    writer.lost.found()
+    began = time.monotonic()
+    await writer.lost.round()
+    assert time.monotonic() - began >= PAUSE_S
+    await writer.lost._pool.close()

@@ -1,6 +1,7 @@
 """Usage questions and ClickHouse, as far as no ClickHouse is needed: statements, and that Postgres answers without one.
 `make clickhouse` has its engine answer (tests/clickhouse)."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +19,7 @@ from admin_api.operations.usage.reports import summarize
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.reported_settings import SettingsError
 from admin_api.settings import ClickHouseSettings
-from admin_api.storage.clickhouse import blocks, entries, reader
+from admin_api.storage.clickhouse import blocks, entries, link, reader
 from admin_api.storage.clickhouse.link import ClickHouse, ClickHouseAddress, ClickHouseFailed, new_clickhouse
 from admin_api.storage.clickhouse.store import ClickHouseStore, store_of
 from admin_api.storage.usage.queries import SUM_NAMES
@@ -53,6 +54,25 @@ async def test_postgres_answers_where_clickhouse_is_away(pool: Pool, away: Click
     assert metrics.USAGE_STORE_FALLBACKS.labels("failed")._value.get() == before + 1
 
 
+async def test_postgres_answers_where_clickhouse_hangs(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "ANSWER_S", 0.2)
+    await write_rows(pool, [make_usage_row(NOW - timedelta(hours=1))])
+    hangs = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hangs.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        clickhouse = ClickHouse(ClickHouseAddress(SecretStr(url)))
+        asked = UsageFilter(since=NOW - timedelta(days=2))
+        found = await summarize(pool, ADMIN, asked, store=ClickHouseStore(clickhouse, max_lag_s=3600))
+        hangs.set()
+    assert found.sums.calls == 1
+    await clickhouse.close()
+
+
 async def test_a_failure_says_no_address_and_no_password(pool: Pool, away: ClickHouse) -> None:
     for asking in (feed(pool, Feeder(away)), read_status(pool, ADMIN, away)):
         with pytest.raises(ClickHouseFailed) as failed:
@@ -67,7 +87,16 @@ def test_without_an_address_there_is_none_and_the_rollups_answer() -> None:
     assert store_of(None, max_lag_s=1) is ROLLUPS
 
 
-@pytest.mark.parametrize("url", ["clickhouse://host:9000", "http://", "host:8123", "https://host/db?password=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "clickhouse://host:9000",
+        "http://",
+        "host:8123",
+        "https://host/db?password=1",
+        "https://user:secret/word@host:8443/db",
+    ],
+)
 def test_an_address_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITEMAAS_DATABASE_URL", "postgresql://a@b/c")
     monkeypatch.setenv("LITEMAAS_CLICKHOUSE_URL", url)

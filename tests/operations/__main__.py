@@ -128,7 +128,7 @@ def main() -> int:
         from contract.tables import with_table
 
         PAGE.write_text(with_table(PAGE.read_text(), "operations", "\n".join([*HEAD, *map(str, lines)])))
-    return 0 if all(line.is_exact for line in lines) else 1
+    return 0 if lines and all(line.is_exact for line in lines) else 1
 
 
 if __name__ == "__main__":

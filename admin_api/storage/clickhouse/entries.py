@@ -193,7 +193,7 @@ async def slices_to_send(executor: "Executor", clickhouse: "ClickHouse", quarter
 
 async def read_state(clickhouse: "ClickHouse") -> dict[str, datetime]:
     """When things were done: COMPLETE, COMPARED; none of what was not, or has to be again."""
-    rows = await clickhouse.query(CLICKHOUSE_READ_STATE)
+    rows = await clickhouse.answer(CLICKHOUSE_READ_STATE)
     return {row["name"]: datetime.fromtimestamp(row["at_ms"] / 1000, UTC) for row in rows if row["at_ms"]}
 
 

@@ -135,7 +135,7 @@ class ClickHouseReader:
     async def sum_up(self, selection: Selection, tables: RollupTables) -> UsageSums:
         """As RollupReader."""
         where = conditions_of(selection)
-        rows = await self.clickhouse.query(ask_sums(where.sql), where.values)
+        rows = await self.clickhouse.answer(ask_sums(where.sql), where.values)
         return _sums_of(rows[0]) if rows else UsageSums()
 
     async def sum_by_time(
@@ -143,7 +143,7 @@ class ClickHouseReader:
     ) -> list[UsageSums]:
         """As RollupReader."""
         where = conditions_of(selection)
-        rows = await self.clickhouse.query(ask_steps(where.sql), where.values | _bounds(bounds))
+        rows = await self.clickhouse.answer(ask_steps(where.sql), where.values | _bounds(bounds))
         sums = {row["step"]: _sums_of(row) for row in rows}
         return [sums.get(int(start.timestamp()), UsageSums()) for start, _ in pairwise(bounds)]
 
@@ -153,8 +153,8 @@ class ClickHouseReader:
         """As RollupReader."""
         where = await self._where(selection, by)
         sql = ask_groups(where.sql, GROUP_COLUMNS[by], order)
-        rows = await self.clickhouse.query(sql, where.values | {"most": limit})
-        (total,) = await self.clickhouse.query(ask_sums(where.sql), where.values)
+        rows = await self.clickhouse.answer(sql, where.values | {"most": limit})
+        (total,) = await self.clickhouse.answer(ask_sums(where.sql), where.values)
         groups = [(row["name"], _sums_of(row)) for row in rows]
         return Groups(groups, _sums_of(total), rows[0]["number"] if rows else 0)
 
@@ -163,7 +163,7 @@ class ClickHouseReader:
     ) -> dict[str | None, LatencyCounts]:
         """As RollupReader."""
         where = await self._where(selection, by)
-        rows = await self.clickhouse.query(ask_latencies(where.sql, by and GROUP_COLUMNS[by]), where.values)
+        rows = await self.clickhouse.answer(ask_latencies(where.sql, by and GROUP_COLUMNS[by]), where.values)
         counts: defaultdict[str | None, LatencyCounts] = defaultdict(lambda: LatencyCounts(Counter(), Counter()))
         for row in rows:
             measure, bucket = divmod(row["code"], FIRST_BYTE)
@@ -178,7 +178,7 @@ class ClickHouseReader:
         sql = ask_steps(where.sql, GROUP_COLUMNS[by])
         number = {int(start.timestamp()): step for step, (start, _) in enumerate(pairwise(bounds))}
         series: dict[str, list[UsageSums]] = {}
-        for row in await self.clickhouse.query(sql, where.values | _bounds(bounds)):
+        for row in await self.clickhouse.answer(sql, where.values | _bounds(bounds)):
             points = series.setdefault(row["grp"], [UsageSums()] * (len(bounds) - 1))
             points[number[row["step"]]] = _sums_of(row)
         return series
@@ -196,13 +196,13 @@ class ClickHouseReader:
         """As RollupReader."""
         where = await self._where(selection, by)
         sql = ask_parts(where.sql, GROUP_COLUMNS[by], GROUP_COLUMNS[then_by], order)
-        rows = await self.clickhouse.query(sql, where.values | {"most": limit})
+        rows = await self.clickhouse.answer(sql, where.values | {"most": limit})
         return [Part(row["name"], row["part_name"], _sums_of(row), row["number"]) for row in rows]
 
     async def sum_by_week_hour(self, selection: Selection, tables: RollupTables, zone: "ZoneInfo") -> list[WeekHour]:
         """As RollupReader."""
         where = conditions_of(selection, is_open=False)
-        rows = await self.clickhouse.query(ask_week(where.sql), where.values | {"zone": str(zone)})
+        rows = await self.clickhouse.answer(ask_week(where.sql), where.values | {"zone": str(zone)})
         sums = {(row["weekday"], row["hour"]): _sums_of(row) for row in rows}
         return [
             WeekHour(weekday, hour, sums.get((weekday, hour), UsageSums()))

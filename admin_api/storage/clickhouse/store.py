@@ -10,7 +10,7 @@ import structlog
 from admin_api import metrics
 from admin_api.storage.clickhouse.entries import COMPLETE, read_state
 from admin_api.storage.clickhouse.link import ClickHouseFailed
-from admin_api.storage.clickhouse.locks import share_entries
+from admin_api.storage.clickhouse.locks import try_to_share_entries
 from admin_api.storage.clickhouse.reader import ClickHouseReader
 from admin_api.storage.usage.readers import ROLLUPS, RollupReader, UsageReader, UsageStore
 
@@ -43,11 +43,11 @@ class ClickHouseStore:
         except ClickHouseFailed as exc:
             self.note_failure(exc)
             return RollupReader(executor)
-        if complete is None or (datetime.now(UTC) - complete).total_seconds() > self._max_lag_s:
+        is_behind = complete is None or (datetime.now(UTC) - complete).total_seconds() > self._max_lag_s
+        # What is being sent may take long, and who sends may wait for another report: nobody waits for it.
+        if is_behind or not await try_to_share_entries(executor):
             metrics.USAGE_STORE_FALLBACKS.labels("behind").inc()
             return RollupReader(executor)
-        # Only now: what is behind may be sent for long.
-        await share_entries(executor)
         return _OrRollups(executor, self)
 
     def note_failure(self, error: ClickHouseFailed) -> None:

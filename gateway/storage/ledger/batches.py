@@ -9,7 +9,7 @@ import asyncpg
 from gateway.storage.ledger.corrections import OtherCall, find_closed_estimates, write_late
 from gateway.storage.ledger.journal_lines import encode_row, read_row
 from gateway.storage.ledger.partitions import MonthIsGone, ensure_partition
-from gateway.storage.ledger.rows import Mark, Written, write_lines
+from gateway.storage.ledger.rows import Mark, Written, find_missing, write_lines
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -36,7 +36,7 @@ async def write_batch(pool: "Pool", rows: Sequence[bytes], after: Mark | None = 
         return await _replace_closed(pool, rows, await write_lines(pool, rows, after)), []
     except REFUSALS as exc:
         if len(rows) == 1:
-            return await _write_again(pool, rows[0], exc)
+            return await _write_again(pool, rows[0], exc, after)
     # By halves: one bad row in a thousand costs twenty transactions more, not a thousand.
     middle = len(rows) // 2
     first, refused_first = await write_batch(pool, rows[:middle], after)
@@ -44,7 +44,9 @@ async def write_batch(pool: "Pool", rows: Sequence[bytes], after: Mark | None = 
     return _sum(first, second), refused_first + refused_second
 
 
-async def _write_again(pool: "Pool", data: bytes, cause: Exception) -> tuple[Written, list[Refused]]:
+async def _write_again(
+    pool: "Pool", data: bytes, cause: Exception, after: Mark | None
+) -> tuple[Written, list[Refused]]:
     """One row that was refused: its month may not be there yet, or an older version may have written it."""
     row = read_row(data)
     if row is None:
@@ -54,11 +56,12 @@ async def _write_again(pool: "Pool", data: bytes, cause: Exception) -> tuple[Wri
     try:
         if isinstance(cause, asyncpg.exceptions.RestrictViolationError):
             # Its day is closed.
-            return await write_late(pool, row), []
+            is_lost = after is not None and bool(await find_missing(pool, [after]))
+            return replace(await write_late(pool, row), is_lost=is_lost), []
         if isinstance(cause, asyncpg.CheckViolationError) and cause.constraint_name is None:
             # "no partition of relation … found for row": the only check that has no name.
             await ensure_partition(pool, row.request_id)
-        return await write_lines(pool, [encode_row(row)]), []
+        return await write_lines(pool, [encode_row(row)], after), []
     except REFUSALS as exc:
         return NOTHING, [(data, str(exc))]
 

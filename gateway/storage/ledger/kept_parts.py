@@ -78,7 +78,7 @@ class KeptParts:
 
     def _parts(self) -> Iterator[KeptPart]:
         for path in self.folder.glob("*.[0-9]*.log"):
-            with suppress(FileNotFoundError):  # another worker removes old ones, too
+            with suppress(OSError):  # another worker removes old ones, too; a disk that fails
                 about = path.stat()
                 yield KeptPart(path, path.name.split(".")[0], about.st_size, about.st_mtime)
 

@@ -30,6 +30,8 @@ READ_DATABASE: Final = "SELECT (extract(epoch FROM min(applied_at)) * 1000000)::
 LOOK_S: Final = 60.0
 # For new rows to be written, before counters are seeded again.
 MAX_WAIT_S: Final = 30.0
+# After Postgres failed.
+PAUSE_S: Final = 1.0
 # No batch has more rows.
 MAX_BATCH: Final = 512
 
@@ -92,6 +94,8 @@ class LostRows:
             except POSTGRES_FAILED as exc:
                 expires = False
                 log.warning("lost_rows_not_looked_for", cause=cause_of(exc))
+                # What was found stays so, and `wait` would return at once.
+                await asyncio.sleep(PAUSE_S)
         self._kept.prune(waiting=self._journal.size_bytes, expires=expires)
 
     async def _look(self) -> bool:
@@ -137,6 +141,8 @@ class LostRows:
             self._refused |= {mark.request_id for mark in marks_of(list(refused))}
             restored += len(lost) - len(refused)
             self._on_restored(len(lost) - len(refused))
+        # What no part has is gone: looked for again, it would be found missing at each round.
+        self._refused |= await find_missing(self._pool, [mark for chain in self.chains for mark in chain.marks])
         # Those that waited for Postgres meanwhile belong to what counters are seeded from.
         while began + MAX_WAIT_S > monotonic() and self._waiting_s() > monotonic() - began:
             await asyncio.sleep(0.1)
