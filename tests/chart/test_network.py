@@ -31,7 +31,7 @@ NEEDED: Final = {
 STRANGER: Final = Peer({"app": "stranger"}, {"kubernetes.io/metadata.name": "strangers"})
 NEIGHBOUR: Final = Peer({"app": "neighbour"})
 INTERNET: Final = Peer(address="203.0.113.7")
-PORTS: Final = (53, 80, 443, 587, 4000, 4318, 5432, 6379, 6432, 6443, 8081, 9464, 9465)
+PORTS: Final = (53, 80, 443, 587, 4000, 4318, 5432, 6379, 6432, 6443, 8081, 8443, 9464, 9465)
 
 
 def ports_to(objects: list[Object], source: Peer, target: Peer) -> set[int]:
@@ -66,6 +66,15 @@ def test_gateways_reach_a_collector_only_where_traces_are_on(helm: Helm) -> None
     for chosen, reached in ((values, {}), (traced, {"gateway": {4318}})):
         objects = helm.objects(chosen)
         found = {name: ports_to(objects, pod, NEIGHBOUR) & {4318} for name, pod in components(objects).items()}
+        assert {name: ports for name, ports in found.items() if ports} == reached
+
+
+def test_only_admins_programs_reach_clickhouse_and_only_where_it_is_used(helm: Helm) -> None:
+    values = values_of("one-team")
+    used = values | {"secretSettings": {"LITEMAAS_CLICKHOUSE_URL": {"secret": "clickhouse", "key": "url"}}}
+    for chosen, reached in ((values, {}), (used, {"admin": {8443}, "commands": {8443}})):
+        objects = helm.objects(chosen)
+        found = {name: ports_to(objects, pod, NEIGHBOUR) & {8443} for name, pod in components(objects).items()}
         assert {name: ports for name, ports in found.items() if ports} == reached
 
 
