@@ -54,7 +54,10 @@ def test_processes_of_every_kind_are_measured(tmp_path: Path) -> None:
     env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     measure = ["-m", "coverage", "run", f"--rcfile={CONFIG}", f"--data-file={data}"]
 
-    subprocess.run([sys.executable, *measure, program, tmp_path], env=env, cwd=tmp_path, check=True)
+    # Until all that it started have ended, too, as that of multiprocessing which outlives it: they have its output.
+    subprocess.run(
+        [sys.executable, *measure, program, tmp_path], env=env, cwd=tmp_path, check=True, capture_output=True
+    )
 
     measured = Coverage(data_file=str(data), config_file=str(CONFIG))
     measured.combine()
