@@ -29,6 +29,7 @@ from gateway.settle import Settlements
 from gateway.storage.changes import Changes
 from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.counters.seeding import Seeder
+from gateway.storage.counters.settling import keep_ended_of
 from gateway.storage.counters.state import LimitState
 from gateway.storage.counters.worker_count import WorkerCount
 from gateway.storage.counters.worker_states import WorkerState
@@ -122,12 +123,12 @@ class Worker:
             on_late=lambda rows: self.settlements.settle_late(rows),
             on_begun=lambda rows: self.reaper.close_begun(rows),
             on_event=metrics.count_ledger_event,
-            before_seeds=lambda: self.redis_runs.keep_active_accounts(),
+            before_seeds=lambda: self.redis_runs.settle_down(),
         )
         self.unmetered = UnmeteredAccounts(
             self.pool,
             rows_wait_s=lambda: self.ledger.waiting_s,
-            keep=self.counters.keep_ended,
+            keep=lambda account_ids: keep_ended_of(self.counters, account_ids),
             forget=lambda account_ids: self.without_redis.forget(account_ids),
         )
         self.leases = LeaseKeeper(self.counters, lambda reservation: self.admission.take_again(reservation))
@@ -140,7 +141,7 @@ class Worker:
             redis_is_back=self.leases.redis_is_back,
         )
         self.worker_count = WorkerCount(
-            self.counters, lambda: WorkerState(self.tallies.in_flight, round(self.ledger.waiting_s * 1000))
+            self.counters, lambda: WorkerState(self.tallies.in_flight, self.ledger.waiting_ms)
         )
         policy, local = settings.when_limits_unavailable, LocalLimits(lambda: self.worker_count.number, self.leases)
         self.without_redis = WithoutRedis(

@@ -11,8 +11,7 @@ from gateway.domain.limits import WINDOWED_KINDS
 from gateway.storage.counters.drift import Drift, measure_drift
 from gateway.storage.counters.epochs import raise_epochs_above
 from gateway.storage.counters.scripts import Counters
-from gateway.storage.counters.worker_count import LIVES_MS
-from gateway.storage.counters.worker_states import read_states
+from gateway.storage.counters.settling import have_rows_arrived, keep_ended_of
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
@@ -20,7 +19,8 @@ from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 log = structlog.get_logger(__name__)
 
 CHECK_S: Final = 300.0
-# Between looks. A difference that is the same at two in a row, though calls went on, is none of rows on their way.
+# Between looks. A difference that is the same at two in a row, though calls went on, is not caused by rows on their
+# way.
 SETTLING_S: Final = 5.0
 LOOKS: Final = 4
 # For the calls that seed again what has drifted.
@@ -56,25 +56,21 @@ class DriftCheck:
 
         Of accounts that differ at the first look, calls that end are kept from then on: so the next looks are exact
         though calls go on."""
-        differing = {account for account, _ in await self._measure(account_ids)}
-        keep_ms = round((LOOKS * settling_s + REPAIR_S) * 1000)
-        for account_id in differing:
-            await self._counters.keep_ended(account_id, keep_ms)
+        found = await self._measure(account_ids)
         before: Drifts = {}
         stood: list[Drift] = []
         for look in range(LOOKS):
-            await asyncio.sleep(settling_s if differing else 0)
-            found = await self._measure(sorted(differing))
-            stood = [
-                drift for key, drift in found.items() if key in before and drift.difference == before[key].difference
-            ]
-            if not found or (look and len(stood) == len(found)):
+            if not found:
                 break
-            before, differing = found, {account for account, _ in found}
-        if any(drift.difference > 0 for drift in stood) and await self._do_rows_wait(settling_s):
-            # Counters would lose what is in journals only: calls beyond their limits would be admitted.
-            log.warning("drift_not_judged", cause="rows wait for Postgres", counters=len(stood))
-            stood = [drift for drift in stood if drift.difference < 0]
+            before, differing = found, sorted({account for account, _ in found})
+            await keep_ended_of(self._counters, differing, round((settling_s + REPAIR_S) * 1000))
+            await asyncio.sleep(settling_s)
+            found = await self._measure(differing)
+            # The first look was before calls were kept.
+            stood = [d for key, d in found.items() if look and _difference(before, key) == d.difference]
+            if look and len(stood) == len(found):
+                break
+        stood = await self._without_waiting(stood, found, settling_s)
         _set_metrics(stood)
         if stood:
             await self._repair(stood)
@@ -88,10 +84,14 @@ class DriftCheck:
             )
         return stood
 
-    async def _do_rows_wait(self, settling_s: float) -> bool:
-        """Whether a worker has rows of calls that may have ended before they were kept."""
-        states = await read_states(self._counters, LIVES_MS)
-        return any(state.rows_wait_ms > settling_s * 1000 for state in states)
+    async def _without_waiting(self, stood: list[Drift], found: Drifts, settling_s: float) -> list[Drift]:
+        """Of those that stand, the ones of accounts that have nothing beyond the ledger while rows wait for Postgres:
+        seeded, their counters would lose what is in journals only, and calls beyond their limits would be admitted."""
+        beyond = {drift.account_id for drift in found.values() if drift.difference > 0}
+        if not beyond or not stood or await have_rows_arrived(self._counters, LOOKS * settling_s):
+            return stood
+        log.warning("drift_not_judged", cause="rows wait for Postgres", accounts=sorted(beyond)[:20])
+        return [drift for drift in stood if drift.account_id not in beyond]
 
     async def _repair(self, drifts: list[Drift]) -> None:
         epochs: dict[int, int] = {}
@@ -117,3 +117,7 @@ class DriftCheck:
 def _set_metrics(drifts: list[Drift]) -> None:
     for kind in WINDOWED_KINDS:
         metrics.DRIFT.labels(kind).set(max((drift.share for drift in drifts if drift.kind == kind), default=0.0))
+
+
+def _difference(drifts: Drifts, key: tuple[int, str]) -> int | None:
+    return drifts[key].difference if key in drifts else None

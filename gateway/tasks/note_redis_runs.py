@@ -8,7 +8,7 @@ import structlog
 
 from gateway.storage.counters.epochs import raise_epochs, record_redis_run
 from gateway.storage.counters.scripts import HASH_NAME, Counters
-from gateway.storage.counters.seeding import keep_active_accounts
+from gateway.storage.counters.settling import settle_down
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.redis import link
 from gateway.web.background import Background
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# For gateways to name their accounts in a Redis that was emptied.
 AGAIN_S: Final = 1.0
 
 
@@ -60,19 +59,24 @@ class RedisRuns:
         if is_new:
             self._background.start(self._seed_again(), "seed-again")
 
-    async def keep_active_accounts(self) -> list[int]:
-        """As the function of this name; without Redis there is none."""
+    async def settle_down(self) -> list[int]:
+        """All accounts that had calls lately, once their counters can be seeded exactly; none without Redis, or while
+        rows wait for Postgres: the check of counters puts those right."""
         try:
-            return await keep_active_accounts(self._counters)
+            settled = await settle_down(self._counters, self._counters.accounts_with_leases)
         except (link.RedisUnavailable, link.ScriptFailed) as exc:
-            log.warning("calls_not_kept", cause=str(exc))
+            log.warning("counters_not_settled", cause=str(exc))
             return []
+        if settled is None:
+            log.warning("counters_not_settled", cause="rows wait for Postgres")
+        return settled or []
 
     async def _seed_again(self) -> None:
         """Counters that were seeded at once may miss calls whose rows other gateways had not written yet."""
+        # For gateways to name their accounts in a Redis that was emptied.
         await asyncio.sleep(AGAIN_S)
         try:
-            if accounts := await self.keep_active_accounts():
+            if accounts := await self.settle_down():
                 await raise_epochs(self._pool, accounts)
         except POSTGRES_FAILED as exc:
             log.warning("counters_not_seeded_again", cause=str(exc))

@@ -71,12 +71,12 @@ async def test_an_admin_sees_the_calls_in_flight_of_all_workers(
     await wait_until(have_ended, "two calls to end")
     await beat(gateways[0])
     await gateways[1].stop_async()
-    assert [said.calls for said in await read_states(counters, LIVES_MS)] == [2]
+    assert [said.calls for said in await read_states(counters, LIVES_MS) if said] == [2]
 
     # One that was killed said so 16 seconds ago: it does not count, and the next one to say something takes it away.
     await counters.command("ZADD", WORKERS, await counters.now_ms() - LIVES_MS - 1000, "killed")
     await counters.command("HSET", STATES, "killed", "7 0")
-    assert [said.calls for said in await read_states(counters, LIVES_MS)] == [2]
+    assert [said.calls for said in await read_states(counters, LIVES_MS) if said] == [2]
     await beat(gateways[0])
     assert await counters.command("HEXISTS", STATES, "killed") == 0
     for call in calls:

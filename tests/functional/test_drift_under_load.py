@@ -17,6 +17,8 @@ from load_at_gateways import Load, drifts, ledger_has
 
 from admin_api.operations.limits import explain as explanations
 from deploy.embedded.valkey import Valkey
+from gateway.domain.errors import GatewayError
+from gateway.storage.counters import settling
 from gateway.storage.counters.epochs import raise_epochs
 from gateway.storage.counters.layout import pack_numbers, read_counter
 from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters
@@ -172,3 +174,54 @@ async def test_limits_repair_is_exact_while_calls_go_on(
 
     assert found == []
     await assert_exact(pool, valkey, caller, load)
+
+
+async def test_limits_repair_waits_for_rows_and_refuses_while_they_wait(
+    caller: Caller,
+    gateways: list[GatewayThread],
+    valkey: Valkey,
+    counters: Counters,
+    pool: Pool,
+    backends: Backends,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settling, "MAX_SETTLING_S", 2.5)
+    load = Load(caller, gateways)
+    await go_on(load)
+    async with rows_wait(backends.database):
+        await go_on(load)
+        repairing = asyncio.create_task(explanations.repair_limits(pool, counters, ADMIN))
+        while not repairing.done():
+            await say_states(gateways)
+            await asyncio.sleep(0.2)
+        with pytest.raises(GatewayError, match="Rows of calls wait for Postgres"):
+            await repairing
+
+    await assert_exact(pool, valkey, caller, load)
+
+
+async def test_no_counter_of_an_account_is_set_back_while_rows_wait_though_another_one_is_short(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, counters: Counters, pool: Pool, backends: Backends
+) -> None:
+    """Counters of an account are seeded together."""
+    before = Load(caller, gateways)
+    await go_on(before)
+    await before.stop()
+    requests = f"R|k{caller.key_id}|month"
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        await RedisState(client).wait_until_settled(caller.account_id)
+        await add_to(counters, client, caller, requests, -1000)
+    load = Load(caller, gateways)
+    async with rows_wait(backends.database):
+        await go_on(load)
+        checking = asyncio.create_task(DriftCheck(counters, pool).check([caller.account_id], settling_s=0.5))
+        while not checking.done():
+            await say_states(gateways)
+            await asyncio.sleep(0.2)
+        assert await checking == []
+        await go_on(load)
+
+    answers = [await one.stop() for one in (before, load)]
+    await ledger_has(pool, caller, sum(some.total() for some in answers))
+    found = {drift.field: drift.difference for drift in await drifts(pool, valkey, caller) if drift.difference}
+    assert found == {requests: -1000}

@@ -24,7 +24,6 @@ from gateway.storage.counters.layout import Lease, pack_entries, read_counter, r
 from gateway.storage.counters.scripts import (
     HASH_NAME,
     SCRIPTS,
-    Counted,
     Counters,
     Estimate,
     Mode,
@@ -32,6 +31,7 @@ from gateway.storage.counters.scripts import (
     SeedEntry,
     Settlement,
 )
+from gateway.storage.ledger.rows import InLedger
 from gateway.storage.redis.link import Argument, Script, Scripts
 from gateway.storage.redis.urls import connect
 
@@ -248,7 +248,7 @@ class Bench:
         return taking.left // 60_000 if limit.window is None and limit.kind != "concurrency" else taking.left
 
     async def seed(
-        self, *limits: Limit, gateway: int = 0, at_ms: int | None = None, known: Sequence[Counted] = ()
+        self, *limits: Limit, gateway: int = 0, at_ms: int | None = None, known: Sequence[InLedger] = ()
     ) -> int:
         entries = []
         for limit, entry in zip(limits, self.plan(limits, at_ms).entries, strict=True):

@@ -11,7 +11,8 @@ from uuid import UUID
 from gateway.domain.reservation_plan import Entry
 from gateway.storage.counters import layout
 from gateway.storage.counters.layout import Kept
-from gateway.storage.counters.scripts import Counted, Estimate, Lease, Mode, ReserveReply, SeedEntry, Settlement, Taking
+from gateway.storage.counters.scripts import Estimate, Lease, Mode, ReserveReply, SeedEntry, Settlement, Taking
+from gateway.storage.ledger.rows import InLedger
 
 # Units of a bucket: a rate per minute is a whole number of them per millisecond.
 UNITS = 60_000
@@ -386,7 +387,7 @@ class Account:
 
     # Seeds.
 
-    def seed(self, now: int, entries: Sequence[SeedEntry], known: Sequence[Counted] = ()) -> int:
+    def seed(self, now: int, entries: Sequence[SeedEntry], known: Sequence[InLedger] = ()) -> int:
         """Creates the counters that still need it, from the ledger's sums, the kept calls, of which the sums have what
         is `known`, and the open leases."""
         needed = [entry for entry in entries if self._needs_seed(now, entry)]
@@ -405,7 +406,15 @@ class Account:
                 for i, call in self.kept.items()
                 if scope_of(entry.field) in call.scopes.split() and entry.start_ms <= call.start_ms < entry.end_ms
             )
-            new: Counter = Window(entry.end_ms, used, reserved, entry.epoch)
+            # The estimate of a call that goes on: it is counted when the lease ends.
+            used -= sum(
+                _counted(row, entry.field)
+                for row in known
+                for i, lease in self.leases.items()
+                if i == row.request_id and lease.is_open and scope_of(entry.field) in lease.scopes.split()
+                and entry.start_ms <= lease.start < entry.end_ms
+            )  # fmt: skip
+            new: Counter = Window(entry.end_ms, 0 if is_slots else used, reserved, entry.epoch)
             self.counters[entry.field] = Slots(reserved, entry.epoch) if is_slots else new
         return len(needed)
 
@@ -435,12 +444,9 @@ class Account:
         return part
 
 
-def _counted(call: Kept | Counted, name: str) -> int:
-    if kind_of(name) == "requests":
-        return call.counted_requests if isinstance(call, Kept) else call.requests
-    if kind_of(name) == "tokens":
-        return call.counted_tokens if isinstance(call, Kept) else call.tokens
-    return call.counted_nano_usd if isinstance(call, Kept) else call.nano_usd
+def _counted(call: Kept | InLedger, name: str) -> int:
+    kind = kind_of(name)
+    return {"requests": call.counted_requests, "tokens": call.counted_tokens}.get(kind, call.counted_nano_usd)
 
 
 def _want(entry: Entry, estimate: Estimate, room: int | None = None) -> int:

@@ -10,7 +10,8 @@ from bench import Bench, RedisSetup, connected, limit_of, started_server
 from model import LEASE_MS, Window
 
 from gateway.domain.windows import window_ms
-from gateway.storage.counters.scripts import Counted
+from gateway.storage.counters.settling import keep_ended_of
+from gateway.storage.ledger.rows import InLedger
 
 FOR_MS: Final = 10_000
 REQUESTS = limit_of("requests", 1000, "team")
@@ -78,7 +79,7 @@ async def test_a_kept_call_whose_row_was_read_is_counted_once(bench: Bench) -> N
     bench.epoch += 1
     bench.sums = {REQUESTS.field: 11, TOKENS.field: 107, COST.field: 530}
 
-    await bench.seed(*LIMITS, known=[Counted(first, 1, 7, 30), Counted(UUID(int=5), 9, 9, 9)])
+    await bench.seed(*LIMITS, known=[InLedger(first, 1, 7, 30), InLedger(UUID(int=5), 9, 9, 9)])
 
     assert second
     assert await read_used(bench) == [12, 114, 560]
@@ -92,13 +93,13 @@ async def test_a_reaped_call_is_kept_as_estimated_until_its_real_figures_come(be
     assert await used(bench) == [1, 15, 42]
     bench.epoch += 1
     bench.sums = {REQUESTS.field: 1, TOKENS.field: 15, COST.field: 42}
-    await bench.seed(*LIMITS, known=[Counted(request_id, 1, 15, 42)])
+    await bench.seed(*LIMITS, known=[InLedger(request_id, 1, 15, 42)])
     assert await read_used(bench) == [1, 15, 42]
 
     assert await bench.settle(request_id, tokens=7, cost=30)
 
     bench.epoch += 1
-    await bench.seed(*LIMITS, known=[Counted(request_id, 1, 15, 42)])
+    await bench.seed(*LIMITS, known=[InLedger(request_id, 1, 15, 42)])
     assert await read_used(bench) == [1, 7, 30]
 
 
@@ -145,3 +146,45 @@ async def test_what_was_kept_goes_when_its_time_is_over(bench: Bench) -> None:
 async def test_nothing_is_made_of_an_account_that_redis_does_not_know(bench: Bench) -> None:
     assert not await keep(bench)
     assert await bench.fields() == {}
+
+
+@pytest.mark.parametrize("is_orphan", [False, True])
+async def test_an_estimate_in_the_ledger_of_a_call_that_holds_a_lease_is_counted_once(
+    bench: Bench, is_orphan: bool
+) -> None:
+    """Its gateway was late to renew it, or is gone and the lease is about to be closed."""
+    request_id = await bench.take(*LIMITS, tokens=(10, 5, 20), cost=(40, 2, 99))
+    bench.epoch += 1
+    bench.sums = {REQUESTS.field: 1, TOKENS.field: 15, COST.field: 42}
+
+    await bench.seed(*LIMITS, known=[InLedger(request_id, 1, 15, 42)])
+
+    assert await read_used(bench) == [0, 0, 0]
+    if is_orphan:
+        assert await bench.counters.reap(bench.account, request_id, is_orphan=True)
+        assert await read_used(bench) == [1, 15, 42]
+    else:
+        assert await bench.settle(request_id, tokens=7, cost=30)
+        assert await read_used(bench) == [1, 7, 30]
+
+
+async def test_a_damaged_field_keeps_nothing_and_stops_nothing(bench: Bench) -> None:
+    request_id = await bench.take(*LIMITS, tokens=TEN, cost=TEN)
+    await bench.command("HSET", "keep", "x")
+
+    assert await bench.settle(request_id, tokens=7, cost=30)
+    await bench.counters.sweep(bench.account)
+
+    account, _ = await bench.state()
+    assert (account.kept, account.keep) == ({}, 0)
+
+
+async def test_one_damaged_account_keeps_no_other_back(redis_setup: RedisSetup, bench: Bench) -> None:
+    others = [redis_setup.new_account() for _ in range(3)]
+    await others[0].take(*LIMITS, tokens=TEN, cost=TEN)
+    await others[1].take(*LIMITS, tokens=TEN, cost=TEN)
+    await bench.command("SET", "x")
+
+    kept = await keep_ended_of(bench.counters, [bench.account, *(other.account for other in others)])
+
+    assert kept == {others[0].account: True, others[1].account: True, others[2].account: False}

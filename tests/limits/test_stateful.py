@@ -34,7 +34,8 @@ from gateway.domain.limits import KINDS, WINDOWED_KINDS, Limit
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.windows import WINDOW_KINDS, window_ms
 from gateway.storage.counters.layout import pack_entries
-from gateway.storage.counters.scripts import HASH_NAME, Counted, Counters, Estimate, Mode, SeedEntry, Settlement
+from gateway.storage.counters.scripts import HASH_NAME, Counters, Estimate, Mode, SeedEntry, Settlement
+from gateway.storage.ledger.rows import InLedger
 
 ACCOUNT = 7
 HASH = HASH_NAME % ACCOUNT
@@ -129,7 +130,7 @@ class Order:
     record: Record
     entries: tuple[SeedEntry, ...]
     # What the sums have of calls that Redis knew then.
-    known: tuple[Counted, ...]
+    known: tuple[InLedger, ...]
     ledger_state: int
     not_kept: int
 
@@ -476,7 +477,7 @@ class Limits(RuleBasedStateMachine):
                 total = self._sum(limit, entry.a, entry.b)
                 entries.append(SeedEntry(entry.field, entry.a, entry.b, total, entry.epoch))
         calls = self.model.leases.keys() | self.model.kept.keys()
-        known = tuple(Counted(i, *self.rows[i].counted.values()) for i in sorted(calls & self.rows.keys()))
+        known = tuple(InLedger(i, *self.rows[i].counted.values()) for i in sorted(calls & self.rows.keys()))
         return Order(record, tuple(entries), known, self.ledger_state, self.not_kept)
 
     def _sum(self, limit: Limit, start: int, end: int) -> int:

@@ -1,6 +1,5 @@
 """Explains what the limits would decide now, and repairs their counters. Reads Redis; reserves nothing."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,7 +25,8 @@ from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.storage.counters.drift import Drift, measure_drift
 from gateway.storage.counters.epochs import list_account_ids, raise_epochs_above
 from gateway.storage.counters.scripts import SCRIPTS, Counters, Estimate
-from gateway.storage.counters.seeding import SETTLING_S, Seeder
+from gateway.storage.counters.seeding import Seeder
+from gateway.storage.counters.settling import settle_down
 from gateway.storage.counters.state import LimitState
 from gateway.storage.key_records import find_key_record_by_id
 from gateway.storage.missing_models import find_cause
@@ -37,9 +37,14 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 MAX_TOKENS = MAX_AMOUNT // 1000
+# Once rows have arrived: for the calls that seed, and to measure an account.
+SEED_MS: Final = 15_000
+MEASURE_MS: Final = 20
+ROWS_WAIT: Final = (
+    "Rows of calls wait for Postgres, and counters would miss them. Try again when they are written: "
+    "`litemaas ledger status` on a gateway's machine shows how many wait."
+)
 # What the gateway answers because of the state that is explained. Other errors say that it cannot be explained now.
-# For the measurement, and for the calls that seed again.
-KEEP_MS: Final = 30_000
 REFUSALS: Final = frozenset({
     "invalid_api_key", "api_key_expired", "team_archived", "account_suspended", "ip_not_allowed", "model_not_found",
     "subscription_suspended", "model_has_no_price", "cost_not_bounded", "rate_limit_exceeded", "insufficient_quota",
@@ -167,14 +172,19 @@ async def repair_limits(
 ) -> list[Drift]:
     """Lets the next call rebuild the window counters and lease counts from the ledger, of one account or of all.
     Returns the counters that differ from the ledger. It takes some seconds, in which rows on their way to Postgres
-    arrive, and calls that end meanwhile are kept: they are no difference."""
+    arrive, and calls that end meanwhile are kept: they are no difference. Raises GatewayError `not_found`, and
+    `conflict` where rows wait for Postgres."""
     require_admin(actor)
     known = await list_account_ids(pool)
     if account_id is not None and account_id not in known:
         raise GatewayError("not_found", f"There is no account {account_id}.")
     account_ids = known if account_id is None else [account_id]
-    if [one for one in account_ids if await counters.keep_ended(one, KEEP_MS)]:
-        await asyncio.sleep(SETTLING_S)
+
+    async def listed() -> list[int]:
+        return account_ids
+
+    if await settle_down(counters, listed, keep_ms=SEED_MS + len(account_ids) * MEASURE_MS) is None:
+        raise GatewayError("conflict", ROWS_WAIT)
     now_ms = await counters.now_ms()
     drifts = []
     for one in account_ids:

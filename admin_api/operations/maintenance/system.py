@@ -18,7 +18,7 @@ from admin_api.storage.system import RefusalsOfCode, Waiting
 from admin_api.storage.usage.queries import UsageSums
 from gateway.storage.counters.worker_count import LIVES_MS
 from gateway.storage.counters.worker_states import read_states
-from gateway.storage.redis.link import RedisUnavailable
+from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 if TYPE_CHECKING:
     from gateway.storage.counters.scripts import Counters
@@ -90,6 +90,6 @@ async def _calls_in_flight(counters: "Counters | None") -> Sequence[int] | None:
     if counters is None:
         return None
     try:
-        return [state.calls for state in await read_states(counters, LIVES_MS)]
-    except RedisUnavailable:
+        return [state.calls for state in await read_states(counters, LIVES_MS) if state]
+    except (RedisUnavailable, ScriptFailed):
         return None

@@ -16,11 +16,10 @@ from gateway.storage.counters.layout import (
     read_lease,
 )
 from gateway.storage.counters.scripts import Counters
-from gateway.storage.ledger.rows import find_rows
+from gateway.storage.ledger.rows import InLedger, find_counted
 from gateway.storage.ledger.sums import WindowSum, sum_windows
 
 if TYPE_CHECKING:
-    from gateway.domain.usage_rows import UsageRow
     from gateway.storage.postgres import Pool
 
 # The first statement of its transaction, so all that follows sees the ledger as it was before Redis was read.
@@ -63,14 +62,14 @@ async def measure_drift(counters: Counters, pool: "Pool", account_id: int, now_m
             return []
         sums = await sum_windows(one, [query for *_, query in windows])
         calls = dict(_calls_of(fields))
-        rows = {row.request_id: row for row in await find_rows(one, list(calls))} if calls else {}
+        in_ledger = {row.request_id: row for row in await find_counted(one, calls)}
     return [
         Drift(
             account_id=account_id,
             field=field,
             kind=query.kind,
             counted=used,
-            ledger=total + sum(_beyond(rows.get(i), call, query) for i, call in calls.items()),
+            ledger=total + sum(_beyond(in_ledger.get(i), call, query) for i, call in calls.items()),
             epoch=epoch,
         )
         for (field, used, epoch, query), total in zip(windows, sums, strict=True)
@@ -109,10 +108,10 @@ def _calls_of(fields: dict[str, bytes]) -> Iterable[tuple[UUID, Kept]]:
                 yield UUID(name), Kept(lease.start_ms, 0, 0, 0, lease.scopes)
 
 
-def _beyond(row: "UsageRow | None", call: Kept, query: WindowSum) -> int:
+def _beyond(in_ledger: InLedger | None, call: Kept, query: WindowSum) -> int:
     """What the call counts in this window beyond what the ledger's sum has of it."""
     if not query.start_ms <= call.start_ms < query.end_ms or query.scope not in call.scopes.split():
         return 0
     column = LIMIT_KINDS[query.kind].ledger_column
-    counted: int = getattr(call, column) - (getattr(row, column) if row else 0)
+    counted: int = getattr(call, column) - (getattr(in_ledger, column) if in_ledger else 0)
     return counted

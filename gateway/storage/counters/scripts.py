@@ -20,6 +20,7 @@ from gateway.storage.counters.layout import (
     read_lease,
     read_numbers,
 )
+from gateway.storage.ledger.rows import InLedger
 from gateway.storage.redis.link import Argument, RedisUnavailable, Script, Scripts
 
 RESERVE: Final = Script.load("counters", "reserve")
@@ -105,20 +106,6 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
             nano_usd=0,
             is_forestalling=True,
         )
-
-
-class Counted(NamedTuple):
-    """What the ledger's sums have of one call."""
-
-    request_id: UUID
-    requests: int
-    tokens: int
-    nano_usd: int
-
-    @classmethod
-    def of(cls, row: UsageRow) -> "Counted":
-        """As Settlement.of, without rates."""
-        return cls(row.request_id, row.counted_requests, row.counted_tokens, row.counted_nano_usd)
 
 
 class SeedEntry(NamedTuple):
@@ -288,7 +275,7 @@ class Counters:
         key = HASH_NAME % account_id
         return bool(await self._run(REAP, key, self._clock, request_id.hex, int(is_orphan)))
 
-    async def seed(self, account_id: int, entries: Sequence[SeedEntry], known: Sequence[Counted] = ()) -> int:
+    async def seed(self, account_id: int, entries: Sequence[SeedEntry], known: Sequence[InLedger] = ()) -> int:
         """Seeds those counters that still need it; returns how many. `known` is what the entries' sums have of calls
         whose ids `ids_of_calls` gave."""
         rows = [(row.request_id.hex, *row[1:]) for row in known]
@@ -299,8 +286,11 @@ class Counters:
         read without that call's row. False: nothing is known of the account."""
         return bool(await self._run(KEEP, HASH_NAME % account_id, self._clock, for_ms))
 
-    async def ids_of_calls(self, account_id: int) -> list[UUID]:
-        """Of all leases of the account, open or reaped, and of calls that are kept."""
+    async def ids_of_calls(self, account_id: int) -> tuple[set[UUID], set[UUID]]:
+        """Of the account's leases, open or reaped; and of calls that are kept and have none."""
         names = await self._scripts.command("HKEYS", HASH_NAME % account_id)
-        prefixes = (LEASE_PREFIX.encode(), KEPT_PREFIX.encode())
-        return list({UUID(name[2:].decode()) for name in names if name.startswith(prefixes)})
+        leased, kept = (
+            {UUID(name[2:].decode()) for name in names if name.startswith(prefix.encode())}
+            for prefix in (LEASE_PREFIX, KEPT_PREFIX)
+        )
+        return leased, kept - leased

@@ -9,9 +9,9 @@ import structlog
 
 from gateway.domain.grants import KeyRecord
 from gateway.domain.reservation_plan import Entry, ReservationPlan
-from gateway.storage.counters.scripts import Counted, Counters, SeedEntry, Settlement
+from gateway.storage.counters.scripts import Counters, SeedEntry, Settlement
 from gateway.storage.failures import POSTGRES_FAILED
-from gateway.storage.ledger.rows import find_rows
+from gateway.storage.ledger.rows import InLedger, find_counted, find_rows
 from gateway.storage.ledger.sums import WindowSum, sum_windows
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.link import RedisUnavailable
@@ -21,21 +21,8 @@ log = structlog.get_logger(__name__)
 # For rows of calls that have ended here; the caller who needs the counter waits too.
 MAX_WAIT_S: Final = 1.0
 WAIT_S: Final = 0.01
-# Rows of calls that ended in any gateway are in the ledger after this time, unless Postgres is away from it.
-SETTLING_S: Final = 2.0
-# After that, for the calls that seed.
-SEED_S: Final = 5.0
-KEEP_MS: Final = round((SETTLING_S + SEED_S) * 1000)
-
-
-async def keep_active_accounts(counters: Counters) -> list[int]:
-    """The accounts that had calls lately. When this returns, seeds of their counters miss no call: rows of those that
-    ended before are in the ledger, and the others are kept for a while. Raises RedisUnavailable."""
-    accounts = await counters.accounts_with_leases()
-    for account_id in accounts:
-        await counters.keep_ended(account_id, KEEP_MS)
-    await asyncio.sleep(SETTLING_S)
-    return accounts
+# For one seed.
+KEEP_MS: Final = 5_000
 
 
 class Seeder:
@@ -75,8 +62,10 @@ class Seeder:
             for limit, entry in ((plan.limits[n], plan.entries[n]) for n in windows)
         ]
         totals: list[int] = []
-        known: list[Counted] = []
+        known: list[InLedger] = []
         if queries:
+            # Calls that end while the ledger is read are kept.
+            await self._counters.keep_ended(account_id, KEEP_MS)
             await self._await_rows()
             try:
                 totals, known = await self._sum_and_settle(account_id, queries)
@@ -99,7 +88,7 @@ class Seeder:
         while monotonic() - began_at < min(self._rows_wait_s(), MAX_WAIT_S):
             await asyncio.sleep(WAIT_S)
 
-    async def _sum_and_settle(self, account_id: int, queries: list[WindowSum]) -> tuple[list[int], list[Counted]]:
+    async def _sum_and_settle(self, account_id: int, queries: list[WindowSum]) -> tuple[list[int], list[InLedger]]:
         """The ledger's sums, and what they have of calls that Redis knows. Calls that are in them and still hold a
         lease are settled first, or the seed would count them twice: their gateway may have waited for Redis longer than
         their rows for Postgres.
@@ -107,11 +96,12 @@ class Seeder:
         Calls are listed after the snapshot was taken: one that begins later cannot be in it."""
         async with self._pool.acquire() as one, one.transaction(isolation="repeatable_read", readonly=True):
             totals = await sum_windows(one, queries)
-            ids = await self._counters.ids_of_calls(account_id)
-            rows = await find_rows(one, ids) if ids else []
+            leased, kept = await self._counters.ids_of_calls(account_id)
+            rows = await find_rows(one, [*leased]) if leased else []
+            counted = await find_counted(one, [*leased, *kept])
         for row in rows:
             if row.estimated_why == "reaped":
                 await self._counters.reap(account_id, row.request_id)
             else:
                 await self._counters.settle(Settlement.of(row))
-        return totals, [Counted.of(row) for row in rows]
+        return totals, counted

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import uuid4
 
 from gateway.storage.counters.scripts import Counters
-from gateway.storage.counters.worker_states import WorkerState, forget_state, say_state
+from gateway.storage.counters.worker_states import WorkerState, end_state, say_state
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 BEAT_S: Final = 2.0
@@ -45,7 +45,7 @@ class WorkerCount:
         finally:
             with suppress(RedisUnavailable, ScriptFailed, TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
-                    await forget_state(self._counters, self._name)
+                    await end_state(self._counters, self._name, self._state())
 
     async def beat(self) -> None:
         """Once. Raises RedisUnavailable."""

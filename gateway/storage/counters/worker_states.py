@@ -26,13 +26,14 @@ async def say_state(counters: Counters, name: str, state: WorkerState, lives_ms:
     return int(await command("ZCARD", WORKERS))
 
 
-async def forget_state(counters: Counters, name: str) -> None:
-    """Of a worker that ends. Raises RedisUnavailable."""
-    await counters.command("HDEL", STATES, name)
+async def end_state(counters: Counters, name: str, state: WorkerState) -> None:
+    """Of a worker that ends; what it left in its journal is said for as long as it counts. Raises RedisUnavailable."""
+    await counters.command("HSET", STATES, name, "{} {}".format(*state) if state.rows_wait_ms else "")
 
 
-async def read_states(counters: Counters, lives_ms: int) -> list[WorkerState]:
-    """Of each worker that said so within `lives_ms`. Raises RedisUnavailable."""
+async def read_states(counters: Counters, lives_ms: int) -> list[WorkerState | None]:
+    """Of each worker that named itself within `lives_ms` and has not ended; None: one of a version that says nothing.
+    Raises RedisUnavailable."""
     names = await counters.command("ZRANGE", WORKERS, await counters.now_ms() - lives_ms, "+inf", "BYSCORE")
     said = await counters.command("HMGET", STATES, *names) if names else []
-    return [WorkerState(*map(int, state.split())) for state in said if state is not None]
+    return [None if state is None else WorkerState(*map(int, state.split())) for state in said if state != b""]

@@ -1,6 +1,6 @@
 """Writes batches of usage rows into Postgres: every row once, rollups in the same transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
@@ -87,6 +87,18 @@ REPLACE_ESTIMATES = f"SELECT {_NAMES} FROM replace_reaped_usage($1::jsonb)"
 
 FIND_ROWS = f"SELECT {_NAMES} FROM usage_logs WHERE request_id = ANY($1::uuid[])"
 
+
+class InLedger(NamedTuple):
+    """What the ledger has of one call, for its limits."""
+
+    request_id: UUID
+    counted_requests: int
+    counted_tokens: int
+    counted_nano_usd: int
+
+
+FIND_COUNTED = f"SELECT {', '.join(InLedger._fields)} FROM usage_logs WHERE request_id = ANY($1::uuid[])"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -152,6 +164,13 @@ async def find_missing(executor: "Executor | Pool", marks: Sequence[Mark]) -> se
     """Which of these rows are not in the ledger."""
     ids, are_real = [mark.request_id for mark in marks], [mark.is_real for mark in marks]
     return {record["id"] for record in await executor.fetch(FIND_MISSING, ids, are_real)}
+
+
+async def find_counted(executor: "Executor | Pool", request_ids: Collection[UUID]) -> list[InLedger]:
+    """What the rows with these ids count."""
+    if not request_ids:
+        return []
+    return [InLedger(*record) for record in await executor.fetch(FIND_COUNTED, list(request_ids))]
 
 
 async def find_rows(executor: "Executor | Pool", request_ids: Sequence[UUID]) -> list[UsageRow]:

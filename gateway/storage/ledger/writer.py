@@ -40,6 +40,10 @@ class LedgerUnavailable(Exception):
     """There is no place left where a row would be safe."""
 
 
+# Older than what anybody waits for.
+UNKNOWN_MS: Final = 24 * 3600 * 1000
+
+
 async def _nothing() -> None:
     """For who has no counters."""
 
@@ -267,6 +271,11 @@ class LedgerWriter:
     async def adopt_all(self) -> None:
         """As Adoption.adopt_all."""
         await self.adoption.adopt_all()
+
+    @property
+    def waiting_ms(self) -> int:
+        """For how long the oldest row here has been waiting for Postgres; those of an adopted journal for ever."""
+        return UNKNOWN_MS if self.bytes_left else round(self.waiting_s * 1000)
 
     @property
     def bytes_left(self) -> int:

@@ -27,7 +27,7 @@ end
 
 -- The field and the value that keep what a call counts in the end: its row may not be in the ledger that a seed reads.
 local function keep(till, lease, rest, id, requests, tokens, cost, put, now)
-  if till and tonumber(till) > now then
+  if (tonumber(till or 0) or 0) > now then
     put[#put + 1], put[#put + 2] = 'd|' .. id, struct.pack('<dddd', lease[START], requests, tokens, cost) .. rest:match('^%Z*')
   end
 end

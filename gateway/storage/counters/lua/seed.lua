@@ -25,17 +25,46 @@ for n, value in ipairs(call('HMGET', HASH, unpack(fields))) do
 end
 if #need == 0 then return 0 end
 
-local known = {}
-for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do known['d|' .. row[1]] = {R = row[2], T = row[3], C = row[4]} end
-local leases, kept, all = {}, {}, call('HGETALL', HASH)
+local known, leases, all = {}, {}, call('HGETALL', HASH)
+for _, row in ipairs(cmsgpack.unpack(ARGV[3])) do known[row[1]] = {R = row[2], T = row[3], C = row[4]} end
 for n = 1, #all, 2 do
-  if sub(all[n], 1, 2) == 'l|' then 
+  if sub(all[n], 1, 2) == 'l|' then
     local lease, names, took, at = read_lease(all[n + 1])
     leases[all[n]] = {lease, names, took, sub(all[n + 1], at)}
-  elseif sub(all[n], 1, 2) == 'd|' then
-    local start, requests, tokens, cost = read('<dddd', all[n + 1])
-    kept[all[n]] = {start = start, R = requests, T = tokens, C = cost, scopes = ' ' .. sub(all[n + 1], 33) .. ' '}
   end
+end
+-- Calls of one key have the same scopes: which counters those are is looked up once.
+local of_scopes = {}
+local function counters_of(scopes)
+  local found = of_scopes[scopes]
+  if not found then
+    found = {}
+    for _, counter in ipairs(need) do
+      local kind, scope = counter[1]:match('^(%a)|([^|]+)')
+      if kind ~= 'c' and (' ' .. scopes .. ' '):find(' ' .. scope .. ' ', 1, true) then found[#found + 1] = {kind, counter} end
+    end
+    of_scopes[scopes] = found
+  end
+  return found
+end
+local function add(start, scopes, is, was)
+  for _, of in ipairs(counters_of(scopes)) do
+    local kind, counter = of[1], of[2]
+    if counter[2] <= start and start < counter[3] then counter[4] = counter[4] + is[kind] - (was and was[kind] or 0) end
+  end
+end
+local NONE = {R = 0, T = 0, C = 0}
+for n = 1, #all, 2 do
+  local field, value = all[n], all[n + 1]
+  if sub(field, 1, 2) == 'd|' then
+    local start, requests, tokens, cost = read('<dddd', value)
+    add(start, sub(value, 33), {R = requests, T = tokens, C = cost}, known[sub(field, 3)])
+  end
+end
+-- An estimate in the sums of a call that goes on, or is closed by it in a moment: it is counted when the lease ends.
+for name, parts in pairs(leases) do
+  local was = known[sub(name, 3)]
+  if was and parts[1][STATE] == 1 then add(parts[1][START], parts[4]:match('^%Z*'), NONE, was) end
 end
 local changed = {}
 for _, counter in ipairs(need) do
@@ -57,11 +86,6 @@ for _, counter in ipairs(need) do
         changed[name] = parts
       end
       if is_open then counter[5] = counter[5] + took[2 * at] end
-    end
-  end
-  for name, is in pairs(kind ~= 'c' and kept or {}) do
-    if starts <= is.start and is.start < ends and is.scopes:find(' ' .. scope .. ' ', 1, true) then
-      counter[4] = counter[4] + is[kind] - (known[name] and known[name][kind] or 0)
     end
   end
 end

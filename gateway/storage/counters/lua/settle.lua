@@ -14,7 +14,7 @@ if not value then
   end
   return 0
 end
-local lease, names, took, rest = read_lease(value)
+local lease, names, took, note_at = read_lease(value)
 local is_open = lease[STATE] == 1
 if ARGV[4] == '1' and not is_open and #names == 0 then return 0 end
 local is, put, at = {r = rate, R = window, t = tokens, T = tokens, C = cost, c = 0}, {}, 0
@@ -27,7 +27,7 @@ for n, name in ipairs(names) do
   end
 end
 if have[1] then
-  keep(have[1], lease, sub(value, rest), ARGV[2], window, tokens, cost, put, now)
+  keep(have[1], lease, sub(value, note_at), ARGV[2], window, tokens, cost, put, now)
   at = #put
 end
 -- This order: a full Redis lets a script write if it begins by deleting, and what was used must not be lost.

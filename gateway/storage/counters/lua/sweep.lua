@@ -6,7 +6,7 @@
 local claim_ms, keep_ms, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local due, open, found, put, drop = nil, 0, {0}, {}, {}
 local keep = call('HGET', HASH, 'keep')
-local is_kept = keep and tonumber(keep) > now
+local is_kept = (tonumber(keep or 0) or 0) > now
 if keep and not is_kept then drop[1] = 'keep' end
 local all = call('HGETALL', HASH)
 for n = 1, #all, 2 do
