@@ -247,7 +247,7 @@ distributed: litellm
 	PYTHONPATH=tests:. $(BIN)/python -m distributed $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
 
 # Backup, restore, rotation and the other procedures of docs/operations.md with real servers under load, and their table:
-# ten to fifteen minutes. ONLY="redis dump" some of them; WRITE=1 puts the table there.
+# four to fifteen minutes. ONLY="redis dump" some of them; WRITE=1 puts the table there.
 operations: litellm
 	PYTHONPATH=tests:. $(BIN)/python -m operations $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
 

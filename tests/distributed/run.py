@@ -48,7 +48,7 @@ class Line:
     missing: int = 0
     doubles: int = 0
     slots: int = 0
-    drift: int = 0  # requests that Redis counts beyond the ledger, or short of it: corrected by the check of each 5 min
+    drift: int = 0  # requests that Redis counts beyond the ledger, or short of it
     over: int = 0
     bound: int = 0
     lost_rows: int = 0  # that Postgres had committed and lost
@@ -58,7 +58,8 @@ class Line:
     @property
     def holds(self) -> bool:
         """Whether every promise was kept."""
-        return not (self.missing or self.doubles or self.slots or self.stale) and self.over <= self.bound
+        broken = self.missing or self.doubles or self.slots or self.stale or self.drift
+        return not broken and self.over <= self.bound
 
 
 class Run:
