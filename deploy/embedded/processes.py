@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 TETHER = Path(__file__).with_name("tether.py")
 MAX_LINES = 8
@@ -119,16 +121,39 @@ def _tethered(argv: Sequence[str], stop_signal: signal.Signals, account: Account
     return [*tether, *map(str, (os.getpid(), int(stop_signal), uid, gid)), *argv]
 
 
+# Until their users listen.
+MAX_CLAIMS: Final = 64
+_claims: Final[deque[socket.socket]] = deque()
+
+
 def free_port() -> int:
-    """A loopback port nobody listens on now. Another program may take it before its user does.
+    """A loopback port nobody listens on now, and that no other process gets from here for a while. A program that does
+    not ask here may take it before its user does.
 
     From below the ports that systems give to outgoing connections: one of those might take it.
     """
     chance = secrets.SystemRandom()
     while True:
         port = chance.randrange(20_000, 32_000)
-        if is_free(port):
+        if is_free(port) and _claim(port):
             return port
+
+
+def _claim(port: int) -> bool:
+    """Whether no other process of this machine has claimed the port lately: by a name of Linux that ends with its
+    process, or with the claims after it."""
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0litemaas-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    if len(_claims) > MAX_CLAIMS:
+        _claims.popleft().close()
+    return True
 
 
 def is_free(port: int) -> bool:
