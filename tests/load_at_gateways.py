@@ -19,8 +19,11 @@ CALLERS: Final = 8
 class Load:
     """Sequential calls at both gateways by each of CALLERS, until stopped."""
 
-    def __init__(self, caller: Caller, gateways: list[GatewayThread]) -> None:
-        self._callers = [caller.at(gateways[n % len(gateways)].url) for n in range(CALLERS)]
+    def __init__(
+        self, caller: Caller, gateways: list[GatewayThread], *, callers: int = CALLERS, pause_s: float = 0.0
+    ) -> None:
+        self._callers = [caller.at(gateways[n % len(gateways)].url) for n in range(callers)]
+        self._pause_s = pause_s
         self._is_on = True
         self.answers: Counter[tuple[int, str]] = Counter()
         self._tasks = [asyncio.create_task(self._call(caller)) for caller in self._callers]
@@ -29,8 +32,7 @@ class Load:
         while self._is_on:
             response = await caller.chat("Hello [tokens=3]")
             self.answers[response.status, "" if response.status == 200 else response.code] += 1
-            if response.status != 200:
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(self._pause_s if response.status == 200 else 0.05)
 
     async def stop(self) -> Counter[tuple[int, str]]:
         self._is_on = False

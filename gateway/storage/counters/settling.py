@@ -13,7 +13,7 @@ import structlog
 
 from gateway.storage.counters.scripts import Counters
 from gateway.storage.counters.worker_count import BEAT_S, LIVES_MS
-from gateway.storage.counters.worker_states import read_states
+from gateway.storage.counters.worker_states import USUAL_WAIT_MS, read_states
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 log = structlog.get_logger(__name__)
@@ -23,8 +23,6 @@ MAX_SETTLING_S: Final = 30.0
 # After that, for the calls that seed.
 SEED_S: Final = 5.0
 KEEP_ENDED_MS: Final = round((SETTLING_S + SEED_S) * 1000)
-# For how long a row waits in a worker that reaches Postgres.
-USUAL_WAIT_S: Final = 0.5
 # Accounts that Redis is asked about at the same time.
 AT_ONCE: Final = 256
 
@@ -48,7 +46,7 @@ async def keep_ended_of(counters: Counters, account_ids: Sequence[int], for_ms: 
 async def have_rows_arrived(counters: Counters, seconds: float) -> bool:
     """Whether the rows of calls that ended so long ago are in the ledger, by what all workers said within two seconds.
     Raises RedisUnavailable."""
-    oldest_s = max(USUAL_WAIT_S, seconds - BEAT_S)
+    oldest_s = max(USUAL_WAIT_MS / 1000, seconds - BEAT_S)
     states = await read_states(counters, LIVES_MS)
     return all(state is not None and state.rows_wait_ms <= oldest_s * 1000 for state in states)
 

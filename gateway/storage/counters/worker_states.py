@@ -6,6 +6,8 @@ from gateway.storage.counters.scripts import Counters
 
 WORKERS: Final = "lm2-workers"
 STATES: Final = "lm2-worker-states"
+# For how long a row waits in a worker that reaches Postgres.
+USUAL_WAIT_MS: Final = 500
 
 
 class WorkerState(NamedTuple):
@@ -27,8 +29,10 @@ async def say_state(counters: Counters, name: str, state: WorkerState, lives_ms:
 
 
 async def end_state(counters: Counters, name: str, state: WorkerState) -> None:
-    """Of a worker that ends; what it left in its journal is said for as long as it counts. Raises RedisUnavailable."""
-    await counters.command("HSET", STATES, name, "{} {}".format(*state) if state.rows_wait_ms else "")
+    """Of a worker that ends; rows that it leaves in its journal are said for as long as it counts. Raises
+    RedisUnavailable."""
+    leaves_rows = state.rows_wait_ms > USUAL_WAIT_MS
+    await counters.command("HSET", STATES, name, "{} {}".format(*state) if leaves_rows else "")
 
 
 async def read_states(counters: Counters, lives_ms: int) -> list[WorkerState | None]:
