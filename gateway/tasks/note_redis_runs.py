@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 AGAIN_S: Final = 1.0
+SEED_AGAIN: Final = "seed-again"
 
 
 class RedisRuns:
@@ -57,7 +58,7 @@ class RedisRuns:
         log.info("redis_connected", run_id=run_id, is_new_run=is_new)
         self._background.start(self._check_eviction(), "check-eviction")
         if is_new:
-            self._background.start(self._seed_again(), "seed-again")
+            self._background.start(self._seed_again(), SEED_AGAIN)
 
     async def settle_down(self) -> list[int]:
         """All accounts that had calls lately, once their counters can be seeded exactly; none without Redis, or while
