@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -134,13 +135,22 @@ def admin_api(host: Host = "0.0.0.0", port: Port = 8081) -> None:
         _serve(ADMIN_API, host=host, port=port)
 
 
-def health(port: Port = 4000) -> None:
+def _path(value: str) -> str:
+    if re.fullmatch("/[!-~]*", value) is None:
+        raise typer.BadParameter("It begins with / and has letters, digits and punctuation of ASCII only.")
+    return value
+
+
+def health(
+    port: Port = 4000,
+    path: Annotated[str, typer.Option(callback=_path, help="Answered with 200 if healthy.")] = "/health/live",
+) -> None:
     """Exit code 0 if a program on this port of this machine is healthy. For containers, which have no curl."""
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
     try:
-        connection.request("GET", "/health/live")
+        connection.request("GET", path)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as exc:
         typer.echo(f"litemaas: no answer on port {port} ({type(exc).__name__}).", err=True)

@@ -28,7 +28,7 @@ from deploy.image.compose_file import DEPLOY, environment, mounted_file, needs, 
 # Those of the images, where the compose file names none.
 USUAL_PORTS: Final = {"gateway": 4000, "admin-api": 8081, "postgres": 5432, "valkey": 6379}
 ANY_ADDRESS: Final = "0.0.0.0"
-HEALTH_PATIENCE_S: Final = 60.0
+HEALTH_PATIENCE_S: Final = 120.0
 NOT_RUN: Final = ("prometheus", "grafana")
 
 
@@ -152,8 +152,9 @@ class Composition:
         self.model_server.discard()
 
     def restart(self, name: str) -> None:
+        """As compose does: it does not wait until the service answers."""
         self.components[name].stop()
-        self.components[name].start()
+        self.components[name].launch()
 
     def exec(self, name: str, *arguments: str, typed: str = "") -> str:
         """What `litemaas` prints in a service's container."""
@@ -195,6 +196,15 @@ class Composition:
             argv = [*self._prefix, *argv]
         return subprocess.run(argv, env=env, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
 
+    def wait_for_health(self, name: str) -> None:
+        """Raise NotStarted if it ends, or takes longer than HEALTH_PATIENCE_S."""
+        deadline = time.monotonic() + HEALTH_PATIENCE_S
+        while not self.is_healthy(name):
+            self.components[name].check()
+            if time.monotonic() > deadline:
+                raise NotStarted(f"{name} was not healthy within {HEALTH_PATIENCE_S:.0f} s.")
+            time.sleep(0.2)
+
     def _start(self, name: str) -> None:
         """It and, before it, what it needs. What nobody waits for is ready later."""
         if name in self.components or name in NOT_RUN:
@@ -202,7 +212,7 @@ class Composition:
         for needed, condition in needs(self._services[name]).items():
             self._start(needed)
             if condition == "service_healthy":
-                self._wait_for_health(needed)
+                self.wait_for_health(needed)
         service = self._services[name]
         if name == "migrate":
             self.exec(name, *service["command"])
@@ -230,14 +240,6 @@ class Composition:
         program = Program(folder, command[0], port, *command[1:], command=self._command)
         program.env = env | {"LITEMAAS_METRICS_LISTEN": program.metrics_url.split("/")[2]}
         return program
-
-    def _wait_for_health(self, name: str) -> None:
-        deadline = time.monotonic() + HEALTH_PATIENCE_S
-        while not self.is_healthy(name):
-            self.components[name].check()
-            if time.monotonic() > deadline:
-                raise NotStarted(f"{name} was not healthy within {HEALTH_PATIENCE_S:.0f} s.")
-            time.sleep(0.2)
 
     def _placed(self, value: str) -> str:
         """A value with this machine's ports where it has those of a service."""

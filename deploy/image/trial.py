@@ -116,6 +116,7 @@ def try_programs(composition: Composition) -> None:
         answer = httpx2.get(composition.program(name).metrics_url, trust_env=False, timeout=PATIENCE_S)
         require("litemaas_" in answer.text, f"{name} has no metrics.")
     say(f"serves the portal with {check_portal(composition.program('admin').url)} files of its page, and metrics")
+    check_doctor(composition)
     check_drain(composition, key)
     require(not composition.is_healthy(DRAINED), "A gateway that has ended is healthy.")
     say("its health check says so when the gateway has ended")
@@ -131,6 +132,8 @@ def follow_readme(composition: Composition) -> str:
         match words:
             case ["deploy/make_env.sh"]:
                 composition.make_env()
+            case ["up", "--detach", "--no-deps", "--wait", name]:
+                composition.wait_for_health(name)
             case ["up", *_]:
                 composition.up()
                 say(f"migrated and started in the order of deploy/compose.yaml: {', '.join(composition.components)}")
@@ -171,6 +174,14 @@ def rows_of_key(composition: Composition, expected: int) -> list[dict[str, Any]]
             require(len(rows) == expected, f"The ledger has {len(rows)} rows of {expected} calls.")
             return rows
         time.sleep(0.2)
+
+
+def check_doctor(composition: Composition) -> None:
+    for name in (DRAINED, "admin"):
+        found = composition.command_line(name).read("doctor")
+        checks = {one["check"] for one in found["findings"]}
+        require(("journal" in checks) == (name == DRAINED), f"The doctor of {name} looked at {', '.join(checks)}.")
+    say("its doctor finds no problem in a gateway and in the admin program")
 
 
 def check_portal(url: str) -> int:

@@ -222,14 +222,16 @@ def test_ports_are_those_that_the_programs_listen_on(rendered: dict[str, list[Ob
 
 
 def test_the_image_is_what_the_pods_expect(rendered: dict[str, list[Object]]) -> None:
-    """A number of its user, as `runAsNonRoot` asks; its program; the folder of its state."""
+    """A number of its user, as `runAsNonRoot` asks; its program; the folder of its state, and no setting: a setting of
+    the image would be one of every program."""
     stages = re.split(r"^FROM .* AS ", (ROOT / "deploy" / "Dockerfile").read_text(), flags=re.MULTILINE)
     last, base = stages[-1], next(stage for stage in stages if stage.startswith("base\n"))
     (container,) = containers(pods(rendered["one-team"])["Deployment/litemaas-gateway"])
 
     assert 'ENTRYPOINT ["litemaas"]' in last
     assert re.search(r"^USER [1-9]\d+$", base, re.MULTILINE)
-    assert f"LITEMAAS_STATE_DIR={environment(container)['LITEMAAS_STATE_DIR']}" in base
+    assert f" {environment(container)['LITEMAAS_STATE_DIR']}\n" in base
+    assert "LITEMAAS_" not in base
     assert environment(container)["LITEMAAS_STATE_DIR"] in {one["mountPath"] for one in container["volumeMounts"]}
 
 

@@ -49,7 +49,7 @@ def test_the_compose_file_is_valid_for_its_schema() -> None:
     run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml")
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "make_env.sh"])
+@pytest.mark.parametrize("name", ["compose.yaml", "make_env.sh"])
 def test_every_setting_the_files_name_exists(name: str) -> None:
     named = set(re.findall(r"\bLITEMAAS_[A-Z0-9_]+", (DEPLOY / name).read_text()))
 
@@ -175,6 +175,14 @@ def test_s11_metrics_are_within_reach_of_prometheus_and_on_no_port_of_the_host()
     assert listen == {"0.0.0.0"}
     assert published
     assert not {int(str(port).rpartition(":")[2]) for port in published} & set(METRICS_PORTS.values())
+
+
+def test_the_documented_roles_are_those_of_the_script() -> None:
+    script = (DEPLOY / "postgres" / "create_roles.sh").read_text().split("<<'SQL'\n")[1].split("SQL\n")[0]
+    page = (ROOT / "docs" / "operations.md").read_text().split("```sql\n")[1].split("```")[0]
+
+    documented = [line.split("--")[0].strip() for line in page.splitlines()]
+    assert documented == [re.sub(r":'\w+'", "'…'", line) for line in script.splitlines()]
 
 
 def test_every_file_a_service_mounts_or_copies_exists() -> None:

@@ -13,8 +13,9 @@ SERVICES: Final[dict[str, dict[str, Any]]] = yaml.safe_load((DEPLOY / "compose.y
 # What a service may have. Anything else is looked at first: `cap_add`, `privileged`, `network_mode`, `pid`, `devices`
 # and more give a container rights on its host.
 ALLOWED: Final = set(
-    """image build command entrypoint environment depends_on ports volumes healthcheck restart stop_grace_period user
-    read_only tmpfs cap_drop security_opt mem_limit shm_size pids_limit logging""".split()  # noqa: SIM905  a long list
+    """image build command entrypoint env_file environment depends_on ports volumes
+    healthcheck restart stop_grace_period user read_only tmpfs cap_drop security_opt mem_limit shm_size
+    pids_limit logging""".split()  # noqa: SIM905  a long list
 )
 DIGEST: Final = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
 LOOPBACK: Final = re.compile(r"127\.0\.0\.1:\d+:\d+")

@@ -22,8 +22,8 @@ A_PATH = re.compile(rf"(?<![\w./])(?:{FOLDERS})/[\w./*-]*[\w*/]")
 A_MODULE = re.compile(r"(?<![\w/.*])[\w/]+\.(?:py|lua)\b")
 # `path.py::name`, a module, or a function; a name may be cut off by an ellipsis.
 A_TEST = re.compile(r"(?:(?P<path>tests/[\w/]+\.py)::)?(?<!/)\b(?P<name>test_\w+)(?P<end>\.py|…|_…)?")
-# Written by deploy/make_env.sh.
-MADE_LATER = {"deploy/.env"}
+# Written by deploy/make_env.sh, and by operators.
+MADE_LATER = {"deploy/.env", "deploy/admin.env", "deploy/gateway.env"}
 # Of the demo and of the tests, which read the environment themselves.
 OTHER_PREFIXES = ("LITEMAAS_DEMO_", "LITEMAAS_TEST_")
 
