@@ -89,7 +89,7 @@ def derived_table(taken: Taken, row_bytes: float) -> str:
         "Postgres cores",
         "rows a day",
     )
-    heads += ("disk a day", "calls open")
+    heads += ("disk of rows a day", "calls open")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for rate in RATES:
         workers = math.ceil(rate * taken.gateway_us / 1e6 / USED_SHARE)

@@ -2,10 +2,10 @@
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin
 
 from prometheus_client import Counter
 from pydantic_core import PydanticUndefined
@@ -42,14 +42,23 @@ def settings_table() -> str:
     for name, field in fields.items():
         default = "required" if field.default is PydanticUndefined else _shown(field.default)
         read_by = " and ".join(programs[name])
-        lines.append(f"| `{PREFIX}{name.upper()}` | {read_by} | {default} | {field.description.replace('|', '/')} |")
+        what = field.description.replace("|", "/") + _words(field.annotation)
+        lines.append(f"| `{PREFIX}{name.upper()}` | {read_by} | {default} | {what} |")
     return "\n".join(lines)
 
 
+def _words(annotation: Any) -> str:
+    """Those that the setting may be, where it may be no others."""
+    return f" ({', '.join(f'`{word}`' for word in get_args(annotation))})" if get_origin(annotation) is Literal else ""
+
+
 def _shown(default: Any) -> str:
-    return (
-        "–" if default in (None, "", (), {}) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
-    )
+    """As it is written in the environment."""
+    if default in (None, "", (), {}):
+        return "–"
+    if isinstance(default, tuple):
+        return f"`{','.join(map(str, default))}`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def errors_table() -> str:
@@ -134,6 +143,14 @@ def with_table(text: str, name: str, table: str) -> str:
     marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     assert marks.search(text), f"the page has no marks for {name}"
     return marks.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+
+
+def with_rows(text: str, name: str, head: Sequence[str], names: Iterable[str], rows: Iterable[str]) -> str:
+    """The page with these rows in a table of measurements, and with the rows that it has of other `names`. A row's
+    name is its first cell, but for what stands there in parentheses."""
+    lines = [*text.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- /{name} -->")[0].splitlines(), *rows]
+    known = {line.split(" | ")[0].removeprefix("| ").partition(" (")[0]: line for line in lines}
+    return with_table(text, name, "\n".join([*head, *(known[one] for one in names if one in known)]))
 
 
 def main() -> None:
