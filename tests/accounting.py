@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import redis.asyncio
@@ -19,6 +19,8 @@ from gateway.storage.redis.urls import connect
 
 Row = Mapping[str, Any]
 UpstreamCall = Mapping[str, Any]
+# Endings of calls that never reached the model.
+NOT_FORWARDED: Final = ("unreachable", "refused_upstream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,14 @@ def compare_calls(
             if call["ending"] == "complete"
         ),
     )
+
+
+def may_be_unknown(row: Row, *, has_litellm_died: bool = False) -> bool:
+    """Whether the model server need not know of the row. A LiteLLM that dies has accepted calls that it did not
+    forward: they cost nothing."""
+    if row["ending"] in NOT_FORWARDED:
+        return True
+    return has_litellm_died and row["ending"] == "upstream_error" and row["counted_tokens"] == 0
 
 
 async def wait_until_still(

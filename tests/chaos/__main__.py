@@ -1,16 +1,14 @@
 """`make chaos`: every fault, and a table of the counts. Exit code 1: a count differs.
 
-`--only WORD …` runs those whose name has one of the words, `--short` does less of each, `--results FILE` keeps the
-lines there, beside those of runs before, and `--write` puts all of them into docs/ledger.md.
+`--only WORD …` runs those whose name has one of the words, `--short` does less of each, and `--write` puts their lines
+into docs/ledger.md.
 """
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from chaos.counts import Line
@@ -50,15 +48,6 @@ async def run_all(only: list[str], *, is_short: bool) -> list[Line]:
     return lines
 
 
-def merge(file: Path, lines: list[Line]) -> list[Line]:
-    """Lines of earlier runs and these, in the order of the table."""
-    known = {entry["fault"]: Line(**entry) for entry in json.loads(file.read_text())} if file.exists() else {}
-    known |= {line.fault: line for line in lines}
-    merged = [known[name] for name in FAULTS if name in known]
-    file.write_text(json.dumps([asdict(line) for line in merged], indent=1))
-    return merged
-
-
 def say(text: str) -> None:
     """At once, also into a pipe."""
     sys.stdout.write(text + "\n")
@@ -70,20 +59,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=[""], nargs="*")
     parser.add_argument("--short", action="store_true")
-    parser.add_argument("--results", type=Path)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     configure_logs("error")
     say("\n".join(HEAD))
     lines = asyncio.run(run_all(asked.only, is_short=asked.short))
-    is_exact = all(line.is_exact for line in lines)
-    if asked.results:
-        lines = merge(asked.results, lines)
     if asked.write:
-        from contract.tables import with_table
+        from contract.tables import with_rows
 
-        PAGE.write_text(with_table(PAGE.read_text(), "chaos", "\n".join([*HEAD, *map(row_of, lines)])))
-    return 0 if is_exact else 1
+        PAGE.write_text(with_rows(PAGE.read_text(), "chaos", HEAD, FAULTS, map(row_of, lines)))
+    return 0 if lines and all(line.is_exact for line in lines) else 1
 
 
 if __name__ == "__main__":

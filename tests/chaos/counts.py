@@ -2,9 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from accounting import ModelRecord, Row, compare_calls, compare_rollups, read_drift, read_rows, wait_until_still
+from accounting import (
+    ModelRecord,
+    Row,
+    compare_calls,
+    compare_rollups,
+    may_be_unknown,
+    read_drift,
+    read_rows,
+    wait_until_still,
+)
 from callers import Caller
 
 from chaos.load import Load
@@ -14,9 +23,6 @@ from gateway.storage.counters.scripts import LEASE_MS, SCRIPTS, Counters
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.redis.urls import connect
 from gateway.tasks.reap_leases import Reaper
-
-# Calls refused because of an outage never reached the model.
-NOT_FORWARDED: Final = ("unreachable", "refused_upstream")
 
 
 @dataclass(slots=True)
@@ -49,16 +55,11 @@ class UpstreamRecord(ModelRecord):
     def __init__(self, site: Site, prefix: str) -> None:
         super().__init__(site.http, site.model_server.url, prefix)
         self.have_gap = False
-        # LiteLLM died: calls it accepted but did not forward are known only to the gateway, and cost nothing.
-        self.were_cut_off = False
+        self.has_litellm_died = False
 
     def explains(self, row: Row) -> bool:
         """Why the model server may not know of the row."""
-        return (
-            self.have_gap
-            or row["ending"] in NOT_FORWARDED
-            or (self.were_cut_off and row["ending"] == "upstream_error" and row["counted_tokens"] == 0)
-        )
+        return self.have_gap or may_be_unknown(row, has_litellm_died=self.has_litellm_died)
 
 
 async def settle_down(site: Site, caller: Caller, load: Load, *, reaps_now: bool) -> None:

@@ -314,7 +314,7 @@ async def litellm_killed(run: Run) -> None:
     part = run.site.litellm
     assert part is not None
     assert part.child is not None
-    run.upstream_log.were_cut_off = True
+    run.upstream_log.has_litellm_died = True
     os.kill(part.pid, signal.SIGKILL)
     await asyncio.to_thread(part.child.stop)
     await asyncio.sleep(0.5)

@@ -8,7 +8,6 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -40,17 +39,6 @@ def row_of(line: Line) -> str:
     return f"| {name} | " + " | ".join(map(str, (*seen, *counts))) + " |"
 
 
-def merge(page: str, rows: Iterable[str]) -> list[str]:
-    """These rows, and of the other faults those that the page has, in the order of the faults."""
-    known = {fault_of(row): row for row in [*page.splitlines(), *rows] if row.startswith("| ")}
-    return [known[fault] for fault in FAULTS if fault in known]
-
-
-def fault_of(row: str) -> str:
-    """Without what a run says beside it."""
-    return row.split(" | ")[0].removeprefix("| ").partition(" (")[0]
-
-
 async def run_all(only: list[str], folder: Path) -> list[Line]:
     """Those faults whose name has one of these words in it."""
     lines = []
@@ -63,7 +51,8 @@ async def run_all(only: list[str], folder: Path) -> list[Line]:
             lines.append(await measure(Run(site, fault)))
             say(f"{row_of(lines[-1])} <!-- {time.monotonic() - began:.0f} s -->")
             if not lines[-1].holds:
-                say(f"BROKEN: stale {lines[-1].stale}")
+                broken = lines[-1]
+                say(f"BROKEN: stale {broken.stale}, unknown rows {broken.others}, tokens off {broken.tokens_off}")
             say("\n".join(f"<!-- {detail} -->" for detail in lines[-1].details))
     return lines
 
@@ -87,10 +76,9 @@ def main() -> int:
         sys.stderr.write(f"{exc}\n")
         return 1
     if asked.write:
-        from contract.tables import with_table
+        from contract.tables import with_rows
 
-        page = PAGE.read_text()
-        PAGE.write_text(with_table(page, "distributed", "\n".join([*HEAD, *merge(page, map(row_of, lines))])))
+        PAGE.write_text(with_rows(PAGE.read_text(), "distributed", HEAD, FAULTS, map(row_of, lines)))
     return 0 if lines and all(line.holds for line in lines) else 1
 
 

@@ -59,6 +59,7 @@ async def admin_killed(run: Run) -> None:
 
 
 async def litellm_killed(run: Run) -> None:
+    run.has_litellm_died = True
     run.use_up()
     litellm = run.site.litellms[0]
     await kill(litellm)

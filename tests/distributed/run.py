@@ -10,7 +10,16 @@ from uuid import uuid4
 
 import aiohttp
 import redis.asyncio
-from accounting import ModelRecord, Row, compare_calls, compare_rollups, read_drift, read_rows, wait_for
+from accounting import (
+    ModelRecord,
+    Row,
+    compare_calls,
+    compare_rollups,
+    may_be_unknown,
+    read_drift,
+    read_rows,
+    wait_for,
+)
 from admin_client import LOGIN
 from callers import Caller
 from chaos.load import Attempt, Load
@@ -33,7 +42,6 @@ LAST: Final = 8
 LEASES_S: Final = 100.0
 RECOVERY_S: Final = 90.0
 # Calls that never reached the model.
-NOT_FORWARDED: Final = ("unreachable", "refused_upstream")
 
 
 @dataclass(slots=True)
@@ -48,6 +56,8 @@ class Line:
     missing: int = 0
     doubles: int = 0
     slots: int = 0
+    others: int = 0  # rows that nobody else knows of
+    tokens_off: int = 0  # of completed calls, against the model server
     drift: int = 0  # requests that Redis counts beyond the ledger, or short of it
     over: int = 0
     bound: int = 0
@@ -58,20 +68,21 @@ class Line:
     @property
     def holds(self) -> bool:
         """Whether every promise was kept."""
-        broken = self.missing or self.doubles or self.slots or self.stale or self.drift
-        return not broken and self.over <= self.bound
+        counts = (self.missing, self.doubles, self.others, self.tokens_off, self.slots, self.drift, self.stale)
+        return not any(counts) and self.over <= self.bound
 
 
 class Run:
     """The load of one fault, which sets `cut_off`, the workers that go on without Redis, `loses_changes`, whether
-    changes by the admin API may be lost, and `not_replicated`, the limited account's calls that a promoted replica
-    lacks."""
+    changes by the admin API may be lost, `has_litellm_died`, and `not_replicated`, the limited account's calls that a
+    promoted replica lacks."""
 
     def __init__(self, site: Site, fault: str) -> None:
         self.site = site
         self.line = Line(fault)
         self.cut_off = 0
         self.loses_changes = False
+        self.has_litellm_died = False
         self.not_replicated = 0
         self.left = 0
         self.prefix = uuid4().hex[:8]
@@ -204,10 +215,14 @@ class Run:
         # Else they are missing.
         with suppress(TimeoutError):
             await wait_for(are_there, "rows to arrive", 20)
-        found = compare_calls(rows, calls, answered, lambda row: row["ending"] in NOT_FORWARDED)
-        line.missing = len(found.missing)
+        found = compare_calls(
+            rows, calls, answered, lambda row: may_be_unknown(row, has_litellm_died=self.has_litellm_died)
+        )
+        line.missing, line.others, line.tokens_off = len(found.missing), len(found.others), found.tokens_off
         by_id = {call["call_id"]: call for call in calls}
         line.details += [f"missing {i}: {by_id.get(i)}" for i in sorted(found.missing)[:5]]
+        line.details += [f"unknown {i}: {dict(rows[i])}" for i in sorted(found.others)[:5]]
+        line.details += [f"tokens off: {found.tokens_off}"] if found.tokens_off else []
         in_sums = await site.pool.fetchval(
             "SELECT coalesce(sum(calls), 0)::bigint FROM usage_days WHERE account_id = ANY($1)", ids
         )
@@ -218,9 +233,9 @@ class Run:
             await self._count_slots(caller.account_id)
             await read_rows_now(site, caller.account_id)
             drifts = await read_drift(site.pool, site.cluster.url, caller.account_id)
-            found = [drift for drift in drifts if drift.kind == "requests" and drift.difference]
-            line.drift += sum(abs(drift.difference) for drift in found)
-            line.details += map(str, found)
+            wrong = [drift for drift in drifts if drift.kind == "requests" and drift.difference]
+            line.drift += sum(abs(drift.difference) for drift in wrong)
+            line.details += map(str, wrong)
 
     async def _check_limit(self) -> None:
         line = self.line

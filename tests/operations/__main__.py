@@ -125,9 +125,9 @@ def main() -> int:
     say("\n".join(HEAD))
     lines = asyncio.run(run_all(asked.only))
     if asked.write:
-        from contract.tables import with_table
+        from contract.tables import with_rows
 
-        PAGE.write_text(with_table(PAGE.read_text(), "operations", "\n".join([*HEAD, *map(str, lines)])))
+        PAGE.write_text(with_rows(PAGE.read_text(), "operations", HEAD, PROCEDURES, map(str, lines)))
     return 0 if lines and all(line.is_exact for line in lines) else 1
 
 
