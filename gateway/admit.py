@@ -176,6 +176,9 @@ class Admission:
                     reservation.headers = plan.headers.of(reply.takings, reply.now_ms, is_admitted=True)
                 return reservation
             if reply.status == "seed":
+                # Redis may have lost the account's name, too.
+                self._announced.pop(record.account_id, None)
+                self._announce(record.account_id)
                 await self._seed(record, plan.plan, reply.seed)
             elif reply.status in ("late", "clock_skew"):
                 request_id = await self._new_id(reply)
@@ -196,6 +199,10 @@ class Admission:
                     continue
                 raise self._refuse(by, plan, reply, reservation)
         raise GatewayError("clock_skew", "The gateway's clock is off. Try again.", headers={"retry-after": "1"})
+
+    def forget_announced(self) -> None:
+        """Of a Redis that is gone: the one that answers now may know none of the accounts."""
+        self._announced.clear()
 
     def _announce(self, account_id: int) -> None:
         now = self._clock()

@@ -137,8 +137,7 @@ class Worker:
             self.counters,
             self.background,
             raise_epochs=self.unmetered.raise_now,
-            forget_keys=lambda: self.keys.invalidate("*", ()),
-            redis_is_back=self.leases.redis_is_back,
+            redis_is_back=self._redis_is_back,
         )
         self.worker_count = WorkerCount(
             self.counters, lambda: WorkerState(self.tallies.in_flight, self.ledger.waiting_ms)
@@ -181,6 +180,12 @@ class Worker:
         self.keys.invalidate(code, ids)
         if code in ("m", "*"):
             self.model_prices.changed()
+
+    def _redis_is_back(self) -> None:
+        """It may be another one, which knows neither counters nor leases nor accounts."""
+        self.keys.invalidate("*", ())
+        self.leases.redis_is_back()
+        self.admission.forget_announced()
 
     async def _load_key(self, fingerprint: bytes) -> KeyRecord | None:
         digests = [fingerprint[n : n + 32] for n in range(0, len(fingerprint), 32)]

@@ -32,14 +32,12 @@ class RedisRuns:
         background: Background,
         *,
         raise_epochs: Callable[[Callable[[int], bool]], Awaitable[None]],
-        forget_keys: Callable[[], None],
         redis_is_back: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._counters = counters
         self._background = background
         self._raise_epochs = raise_epochs
-        self._forget_keys = forget_keys
         self._redis_is_back = redis_is_back
 
     async def connected(self, run_id: str, serves: Callable[[str], bool]) -> None:
@@ -53,7 +51,6 @@ class RedisRuns:
             log.warning("redis_run_not_recorded", cause=str(exc))
             self._background.start(self._connected_later(run_id, serves), "meet-redis")
             return
-        self._forget_keys()
         self._redis_is_back()
         log.info("redis_connected", run_id=run_id, is_new_run=is_new)
         self._background.start(self._check_eviction(), "check-eviction")

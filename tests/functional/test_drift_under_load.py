@@ -183,6 +183,33 @@ async def test_a_drift_is_put_right_while_calls_go_on(
     await assert_exact(pool, valkey, caller, before, load)
 
 
+async def test_a_restarted_redis_is_exact_again_within_seconds_though_its_first_seeds_missed_rows(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, backends: Backends
+) -> None:
+    load = calls(caller, gateways)
+    async with rows_wait(backends.database):
+        await go_on(load)
+        await asyncio.to_thread(valkey.stop)
+        await asyncio.to_thread(valkey.start)
+        before = load.answers[200, ""]
+
+        async def pass_again() -> bool:
+            return load.answers[200, ""] > before
+
+        await wait_until(pass_again, "calls to pass again")
+    await go_on(load)
+    answers = await load.stop()
+    answered = answers[200, ""]
+
+    async def are_exact() -> bool:
+        nonlocal answered
+        answered += (await caller.chat("Hello [tokens=3]")).status == 200
+        await ledger_has(pool, caller, answered)
+        return all(drift.difference == 0 for drift in await drifts(pool, valkey, caller))
+
+    await wait_until(are_exact, "counters that are exact", timeout_s=20, pause_s=0.5)
+
+
 async def test_rows_that_wait_for_postgres_are_no_drift(
     caller: Caller, gateways: list[GatewayThread], valkey: Valkey, counters: Counters, pool: Pool, backends: Backends
 ) -> None:

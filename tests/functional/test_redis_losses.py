@@ -25,8 +25,9 @@ from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.domain.windows import window_ms
 from gateway.storage.counters.epochs import raise_epochs
 from gateway.storage.counters.layout import Lease, pack_entries, pack_numbers
-from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters, Estimate, Settlement
+from gateway.storage.counters.scripts import HASH_NAME, LEASED_ACCOUNTS, SCRIPTS, Counters, Estimate, Settlement
 from gateway.storage.counters.seeding import Seeder
+from gateway.storage.counters.worker_states import WORKERS
 from gateway.storage.key_records import find_key_record_by_id
 from gateway.storage.ledger.reaped_rows import estimated_row
 from gateway.storage.postgres import Pool
@@ -98,6 +99,41 @@ async def test_a_restart_under_load_causes_503_only_while_it_lasts(
     rows = await pool.fetchval("SELECT count(*) FROM usage_logs WHERE account_id = $1", caller.account_id)
     assert rows <= answers[200, ""] + 100
     assert all(drift.ledger > 0 for drift in await drifts(pool, valkey, caller))
+
+
+async def test_a_redis_that_lost_the_names_of_accounts_learns_them_by_the_next_call(
+    gateways: list[GatewayThread], valkey: Valkey, pool: Pool, http: aiohttp.ClientSession
+) -> None:
+    """Reapers, and what compares counters with the ledger, go by these names."""
+    without, limited = [await make_caller(pool, gateways[0].url, http, ("demo-chat",)) for _ in range(2)]
+    await without.remove_subscription_limits()
+    await limited.limit("requests", 1_000_000, window="month")
+    ids = {without.account_id, limited.account_id}
+    assert await is_open(without)
+    assert await is_open(limited)
+    assert await named(valkey) >= ids
+
+    await asyncio.to_thread(valkey.stop)
+    await asyncio.to_thread(valkey.start)
+    async with redis.asyncio.from_url(valkey.url()) as client:
+
+        async def are_connected() -> bool:
+            return await client.zcard(WORKERS) == len(gateways)
+
+        # No call has failed meanwhile.
+        await wait_until(are_connected, "the gateways to be connected again")
+        assert await is_open(without)
+        assert await is_open(limited)
+        assert await named(valkey) >= ids
+
+        await client.flushall()
+    assert await is_open(limited)
+    assert limited.account_id in await named(valkey)
+
+
+async def named(valkey: Valkey) -> set[int]:
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        return {int(account_id) for account_id in await client.zrange(LEASED_ACCOUNTS, 0, -1)}
 
 
 async def test_an_old_snapshot_does_not_restore_spent_budget(

@@ -55,16 +55,20 @@ async def settle_down(
     counters: Counters, list_accounts: Callable[[], Awaitable[Collection[int]]], *, keep_ms: int = KEEP_ENDED_MS
 ) -> list[int] | None:
     """The accounts whose counters can be seeded exactly within the next seconds. None: rows still wait for Postgres.
-    Those that `list_accounts` adds later are included. Raises RedisUnavailable."""
+    Those that `list_accounts` adds, or Redis knows, before rows have arrived are included: they may have been seeded
+    without them. Raises RedisUnavailable."""
     began_at = monotonic()
     since: dict[int, float] = {}
+    wanted: set[int] | None = None
     while True:
         kept = await keep_ended_of(counters, list(await list_accounts()), keep_ms)
         now = monotonic()
         since = {account_id: since.get(account_id, now) for account_id, is_kept in kept.items() if is_kept}
         settled = [account_id for account_id, at in since.items() if now - at >= SETTLING_S]
         if now - began_at >= SETTLING_S and await have_rows_arrived(counters, now - began_at):
-            return settled
+            wanted = set(since) if wanted is None else wanted & since.keys()
+            if wanted <= set(settled):
+                return settled
         if now - began_at > MAX_SETTLING_S:
             return None
         await asyncio.sleep(SETTLING_S / 4)
