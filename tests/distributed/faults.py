@@ -69,6 +69,7 @@ async def litellm_killed(run: Run) -> None:
 
 async def litellm_stopped(run: Run) -> None:
     """SIGTERM."""
+    run.has_litellm_died = True
     run.use_up()
     litellm = run.site.litellms[1]
     await asyncio.to_thread(litellm.stop)
