@@ -1,7 +1,6 @@
 """The admin API's app: settings, routes, connections, periodic tasks."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -230,9 +229,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             background.start(
                 scheduler.repeat("model sync", sync, interval_s=settings.model_sync_interval_s), "model sync"
             )
-        # Once for all apps of a process.
-        if not gc.get_freeze_count():
-            spare_the_collector()
+        spare_the_collector()
         try:
             yield
         finally:

@@ -1,10 +1,10 @@
 """The base class of Postgres, Valkey, LiteLLM and the model server: one child process and its readiness."""
 
 from abc import ABC, abstractmethod
+from http.client import HTTPConnection, HTTPException
 from types import TracebackType
 from typing import Self
-
-import httpx2
+from urllib.parse import urlsplit
 
 from deploy.embedded.processes import Child
 
@@ -75,7 +75,13 @@ class Component(ABC):
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:
     """Whether a GET of this loopback URL succeeds."""
+    parts = urlsplit(url)
+    # Nothing of TLS: it takes most of the time of a first connection, and this is asked again and again.
+    connection = HTTPConnection(parts.netloc, timeout=timeout_s)
     try:
-        return httpx2.get(url, timeout=timeout_s, trust_env=False).is_success
-    except httpx2.TransportError:
+        connection.request("GET", parts._replace(scheme="", netloc="").geturl() or "/")
+        return 200 <= connection.getresponse().status < 300
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()
