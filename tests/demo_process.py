@@ -2,10 +2,11 @@
 
 import json
 import os
+import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 
@@ -47,6 +48,10 @@ class DemoProcess(Component):
             self.child.stop(timeout_s=60.0)
 
 
+# Without the CAs of the system, which take long to read and are not needed for http.
+PLAIN: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 @dataclass(frozen=True, slots=True)
 class DemoLiteLLM:
     """LiteLLM of a running demo, which restarts it when its configuration is edited. `state` is the demo's."""
@@ -68,7 +73,9 @@ class DemoLiteLLM:
         """Those that it serves; none while it starts."""
         headers = {"authorization": f"Bearer {self.state['env']['LITEMAAS_LITELLM_API_KEY']}"}
         try:
-            answer = httpx2.get(f"{self.state['litellm_url']}/v1/models", headers=headers, trust_env=False)
+            answer = httpx2.get(
+                f"{self.state['litellm_url']}/v1/models", headers=headers, trust_env=False, verify=PLAIN
+            )
         except httpx2.TransportError:
             return []
         return [one["id"] for one in answer.json()["data"]] if answer.is_success else []
