@@ -7,6 +7,7 @@ import gc
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from dataclasses import dataclass
@@ -58,6 +59,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 10, 20)
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Which lines ran is written now: a process that takes longer than 10 s to end, for a thread that it waits for, is
+    killed by pytest-xdist."""
+    if "coverage" in sys.modules and (measured := sys.modules["coverage"].Coverage.current()):
+        measured.save()
 
 
 @pytest.hookimpl(optionalhook=True)

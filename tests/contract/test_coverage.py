@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,14 @@ if __name__ == "__main__":
     child.stop()
     started.join()
 """
+TESTS: Final = """
+import threading, time
+from gateway.domain.money import usd_text
+
+def test_it():
+    threading.Thread(target=time.sleep, args=(90,)).start()
+    assert usd_text(1)
+"""
 RUN_BY: Final[dict[Callable[..., Any], str]] = {
     usd_text: "a process of multiprocessing, as the workers of a gateway are",
     milliseconds_of: "a child with an environment of its own, which SIGTERM ended",
@@ -59,10 +68,35 @@ def test_processes_of_every_kind_are_measured(tmp_path: Path) -> None:
         [sys.executable, *measure, program, tmp_path], env=env, cwd=tmp_path, check=True, capture_output=True
     )
 
-    measured = Coverage(data_file=str(data), config_file=str(CONFIG))
-    measured.combine()
-    lines = {one: set(measured.get_data().lines(one.__code__.co_filename) or ()) for one in RUN_BY}
+    lines = {one: lines_of(data, one) for one in RUN_BY}
     assert [by for one, by in RUN_BY.items() if not lines[one] & body(one)] == []
+
+
+def lines_of(data: Path, function: Callable[..., Any]) -> set[int]:
+    """Which lines of its module ran, by what all processes have written beside `data`."""
+    measured = Coverage(data_file=str(data), config_file=str(CONFIG))
+    measured.combine(keep=True)
+    return set(measured.get_data().lines(function.__code__.co_filename) or ())
+
+
+def test_a_test_process_that_waits_for_a_thread_is_measured_before_it_ends(tmp_path: Path) -> None:
+    """pytest-xdist kills one that does not end within ten seconds."""
+    tests, data = tmp_path / "test_it.py", tmp_path / "data"
+    tests.write_text(TESTS)
+    # As pytest-xdist's processes are measured: not by the command `coverage run`, which writes at its end.
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    env |= {"COVERAGE_PROCESS_START": str(CONFIG), "COVERAGE_FILE": str(data)}
+    command = ["-m", "pytest", "-p", "conftest", "-c", str(CONFIG), str(tests)]
+
+    with subprocess.Popen([sys.executable, *command], env=env, cwd=tmp_path, stdout=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.glob("data.*")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        still_runs = child.poll() is None
+        child.kill()
+
+    assert still_runs
+    assert lines_of(data, usd_text) & body(usd_text)
 
 
 def test_ci_demands_what_the_readme_says() -> None:
