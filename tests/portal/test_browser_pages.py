@@ -18,7 +18,7 @@ from admin_api.portal.languages import LANGUAGES
 from gateway.storage.postgres import Pool
 from portal.browser.accessibility import END_TRANSITIONS, violations
 from portal.browser.openers import Opener, find_openers, stays_hidden
-from portal.browser.windows import DESKTOP, NEXT_FRAME, PHONE, Looks, Theme, Window
+from portal.browser.windows import DESKTOP, PHONE, Looks, Theme, Window
 from portal.conftest import NewVisitor, NewWindow
 from portal.examples import every_page
 
@@ -121,9 +121,6 @@ async def _take_picture(window: Window, folder: Path) -> None:
         "() => { const m = document.getElementById('main'); return m ? m.scrollHeight + 100 : 0 }"
     )
     await window.page.set_viewport_size({**looks.size, "height": max(height, looks.size["height"])})
-    # A transition that has ended is seen in the frame after.
-    for _ in range(2):
-        await window.page.evaluate(END_TRANSITIONS)
-        await window.page.evaluate(NEXT_FRAME)
+    await window.page.evaluate(END_TRANSITIONS)
     await window.page.screenshot(path=folder / f"{name}.{device}.{looks.theme}.{looks.language}.png")
     await window.page.set_viewport_size(looks.size)

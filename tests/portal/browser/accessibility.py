@@ -17,11 +17,15 @@ RUN: Final = """async ({part, tags, seen}) => {
     context, {runOnly: {type: "tag", values: tags}, resultTypes: ["violations"], preload: false});
   return {violations, items: part ? [] : items.map((one) => one.outerHTML)};
 }"""
-# Else axe sees a colour on its way from one to another.
-# Where one ends, what inherits from it may begin another.
-END_TRANSITIONS: Final = """() => {
-  const running = () => document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
-  for (let all = running(); all.length; all = running()) all.forEach((one) => one.finish());
+# Else axe, and a picture, see a colour on its way from one to another.
+# Where one ends, what inherits from it may begin another, some only in the next frame: until two frames have none.
+END_TRANSITIONS: Final = """async () => {
+  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  for (let still = 0; still < 2; await frame()) {
+    const running = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
+    running.forEach((one) => one.finish());
+    still = running.length ? 0 : still + 1;
+  }
 }"""
 MAX_SHOWN: Final = 5
 
