@@ -28,7 +28,7 @@ from deploy.image.compose_file import DEPLOY, environment, mounted_file, needs, 
 # Those of the images, where the compose file names none.
 USUAL_PORTS: Final = {"gateway": 4000, "admin-api": 8081, "postgres": 5432, "valkey": 6379}
 ANY_ADDRESS: Final = "0.0.0.0"
-HEALTH_PATIENCE_S: Final = 120.0
+HEALTH_PATIENCE_S: Final = 60.0
 NOT_RUN: Final = ("prometheus", "grafana")
 
 
@@ -197,12 +197,13 @@ class Composition:
         return subprocess.run(argv, env=env, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0
 
     def wait_for_health(self, name: str) -> None:
-        """Raise NotStarted if it ends, or takes longer than HEALTH_PATIENCE_S."""
-        deadline = time.monotonic() + HEALTH_PATIENCE_S
+        """Raise NotStarted if it ends, or takes longer than HEALTH_PATIENCE_S, or than it may take to start."""
+        patience_s = max(HEALTH_PATIENCE_S, self.components[name].TIMEOUT_S)
+        deadline = time.monotonic() + patience_s
         while not self.is_healthy(name):
             self.components[name].check()
             if time.monotonic() > deadline:
-                raise NotStarted(f"{name} was not healthy within {HEALTH_PATIENCE_S:.0f} s.")
+                raise NotStarted(f"{name} was not healthy within {patience_s:.0f} s.")
             time.sleep(0.2)
 
     def _start(self, name: str) -> None:
