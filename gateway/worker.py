@@ -140,7 +140,9 @@ class Worker:
             redis_is_back=self._redis_is_back,
         )
         self.worker_count = WorkerCount(
-            self.counters, lambda: WorkerState(self.tallies.in_flight, self.ledger.waiting_ms)
+            self.counters,
+            lambda: WorkerState(self.tallies.in_flight, self.ledger.waiting_ms),
+            data_lost=self.redis_runs.data_lost,
         )
         policy, local = settings.when_limits_unavailable, LocalLimits(lambda: self.worker_count.number, self.leases)
         self.without_redis = WithoutRedis(
@@ -185,6 +187,7 @@ class Worker:
         """It may be another one, which knows neither counters nor leases nor accounts."""
         self.keys.invalidate("*", ())
         self.leases.redis_is_back()
+        self.worker_count.redis_is_back()
         self.admission.forget_announced()
 
     async def _load_key(self, fingerprint: bytes) -> KeyRecord | None:

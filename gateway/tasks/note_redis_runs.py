@@ -1,4 +1,5 @@
-"""What a worker does when Redis answers it again: it may be another one, or an old snapshot of the same."""
+"""What a worker does when Redis answers it again: it may be another one, or an old snapshot of the same. And when a
+Redis that goes on running has lost its data."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 AGAIN_S: Final = 1.0
 SEED_AGAIN: Final = "seed-again"
+# All workers find that data were lost, each at its next beat.
+LOSS_MS: Final = 10_000
 
 
 class RedisRuns:
@@ -56,6 +59,22 @@ class RedisRuns:
         self._background.start(self._check_eviction(), "check-eviction")
         if is_new:
             self._background.start(self._seed_again(), SEED_AGAIN)
+
+    def data_lost(self) -> None:
+        """Redis has none of the data of a moment ago, though no connection was lost: FLUSHALL, or an empty server has
+        taken its place behind a proxy."""
+        log.warning("redis_lost_data")
+        self._redis_is_back()
+        self._background.start(self._seed_after_loss(), SEED_AGAIN)
+
+    async def _seed_after_loss(self) -> None:
+        try:
+            if not await self._counters.claim_round(SEED_AGAIN, LOSS_MS):
+                return
+        except (link.RedisUnavailable, link.ScriptFailed) as exc:
+            log.warning("counters_not_seeded_again", cause=str(exc))
+            return
+        await self._seed_again()
 
     async def settle_down(self) -> list[int]:
         """All accounts that had calls lately, once their counters can be seeded exactly; none without Redis, or while

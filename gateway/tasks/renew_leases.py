@@ -55,7 +55,7 @@ class LeaseKeeper:
         self._open.pop(request_id.int, None)
 
     def redis_is_back(self) -> None:
-        """Calls that were admitted without it need a lease now."""
+        """It may be another one, which knows of no lease; and calls that were admitted without it have none."""
         self._is_back.set()
 
     async def run(self) -> None:
@@ -64,13 +64,14 @@ class LeaseKeeper:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_S / 4):
                     await self._is_back.wait()
+            older_than_s = 0.0 if self._is_back.is_set() else RENEW_S * 0.75
             self._is_back.clear()
             try:
-                await self.renew()
+                await self.renew(older_than_s)
             except RedisUnavailable as exc:
                 log.warning("leases_not_renewed", cause=str(exc), count=len(self._open))
 
-    async def renew(self, older_than_s: float = RENEW_S * 0.75) -> None:
+    async def renew(self, older_than_s: float) -> None:
         """Renews what was not for a while; raises RedisUnavailable. An account whose hash is damaged keeps no other
         back."""
         now = monotonic()

@@ -50,7 +50,7 @@ class Line:
     @property
     def is_exact(self) -> bool:
         """Nothing lost, nothing twice, nothing made up."""
-        return not (self.missing or self.doubles or self.tokens_off or self.others or self.failed)
+        return not (self.missing or self.doubles or self.tokens_off or self.others or self.failed or self.drift)
 
 
 class UpstreamRecord(ModelRecord):

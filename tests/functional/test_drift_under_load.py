@@ -1,7 +1,7 @@
 """Counters are exact to the request while calls go on and their rows are on their way to the ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -129,6 +129,17 @@ async def say_states(gateways: list[GatewayThread]) -> None:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, gateway.loop))
 
 
+async def restart(valkey: Valkey) -> None:
+    await asyncio.to_thread(valkey.stop)
+    await asyncio.to_thread(valkey.start)
+
+
+async def flush(valkey: Valkey) -> None:
+    """No connection is lost."""
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        await client.flushall()
+
+
 async def count_rows(pool: Pool, caller: Caller) -> int:
     sql = "SELECT count(*) FROM usage_logs WHERE account_id = $1"
     return int(await pool.fetchval(sql, caller.account_id))
@@ -183,14 +194,15 @@ async def test_a_drift_is_put_right_while_calls_go_on(
     await assert_exact(pool, valkey, caller, before, load)
 
 
-async def test_a_restarted_redis_is_exact_again_within_seconds_though_its_first_seeds_missed_rows(
-    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, backends: Backends
-) -> None:
+@pytest.mark.parametrize("lose_data", [restart, flush])
+async def test_a_redis_that_lost_its_data_is_exact_again_within_seconds_though_its_first_seeds_missed_rows(
+    lose_data: Callable[[Valkey], Awaitable[None]], caller: Caller, gateways: list[GatewayThread], valkey: Valkey,
+    pool: Pool, backends: Backends,
+) -> None:  # fmt: skip
     load = calls(caller, gateways)
     async with rows_wait(backends.database):
         await go_on(load)
-        await asyncio.to_thread(valkey.stop)
-        await asyncio.to_thread(valkey.start)
+        await lose_data(valkey)
         before = load.answers[200, ""]
 
         async def pass_again() -> bool:

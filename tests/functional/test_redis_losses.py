@@ -101,6 +101,29 @@ async def test_a_restart_under_load_causes_503_only_while_it_lasts(
     assert all(drift.ledger > 0 for drift in await drifts(pool, valkey, caller))
 
 
+@pytest.mark.parametrize("restarts", [True, False])
+async def test_open_calls_hold_their_slots_again_soon_after_redis_lost_them(
+    restarts: bool, caller: Caller, gateways: list[GatewayThread], valkey: Valkey
+) -> None:
+    """Not only when their leases are due to be renewed, after 20 s."""
+    await caller.limit("concurrency", 1)
+    async with caller.open_chat("[tokens=4000] [rate=20]", stream=True) as answer:
+        assert answer.status == 200
+        if restarts:
+            await asyncio.to_thread(valkey.stop)
+            await asyncio.to_thread(valkey.start)
+        async with redis.asyncio.from_url(valkey.url()) as client:
+            if not restarts:
+                await client.flushall()
+            own = RedisState(client)
+
+            async def is_held() -> bool:
+                return len(await own.open_leases(caller.account_id)) == 1
+
+            await wait_until(is_held, "the lease to be taken again", timeout_s=10)
+        assert (await caller.at(gateways[1].url).chat()).status == 429
+
+
 async def test_a_redis_that_lost_the_names_of_accounts_learns_them_by_the_next_call(
     gateways: list[GatewayThread], valkey: Valkey, pool: Pool, http: aiohttp.ClientSession
 ) -> None:

@@ -17,15 +17,22 @@ class WorkerState(NamedTuple):
     rows_wait_ms: int
 
 
-async def say_state(counters: Counters, name: str, state: WorkerState, lives_ms: int) -> int:
-    """How many workers said something within `lives_ms`, with this one, by Redis's clock. Raises RedisUnavailable."""
+class Said(NamedTuple):
+    """How many workers said something lately, with this one; and whether Redis did not know this one."""
+
+    workers: int
+    is_new: bool
+
+
+async def say_state(counters: Counters, name: str, state: WorkerState, lives_ms: int) -> Said:
+    """Of one worker; lately is within `lives_ms`, by Redis's clock. Raises RedisUnavailable."""
     now_ms, command = await counters.now_ms(), counters.command
-    await command("HSET", STATES, name, "{} {}".format(*state))
+    is_new = await command("HSET", STATES, name, "{} {}".format(*state)) == 1
     await command("ZADD", WORKERS, now_ms, name)
     if gone := await command("ZRANGE", WORKERS, "-inf", now_ms - lives_ms, "BYSCORE"):
         await command("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - lives_ms)
         await command("HDEL", STATES, *gone)
-    return int(await command("ZCARD", WORKERS))
+    return Said(int(await command("ZCARD", WORKERS)), is_new)
 
 
 async def end_state(counters: Counters, name: str, state: WorkerState) -> None:
