@@ -110,6 +110,12 @@ class DriftCheck:
                 # It keeps no other account back.
                 log.error("drift_not_measured", account_id=account_id, cause=str(exc))
                 continue
+            except RedisUnavailable as exc:
+                # Nor does one whose node of a cluster is away.
+                if not self._counters.is_connected:
+                    raise
+                log.warning("drift_not_measured", account_id=account_id, cause=str(exc))
+                continue
             found.update({(account_id, drift.field): drift for drift in drifts if drift.difference})
         return found
 

@@ -58,13 +58,21 @@ class Reaper:
                 log.warning("leases_not_reaped", cause=str(exc))
 
     async def reap_accounts(self, account_ids: Iterable[int]) -> None:
-        """One whose hash is damaged keeps no other back, and is looked at again. Raises RedisUnavailable."""
+        """One whose hash is damaged, or whose node of a cluster is away, keeps no other back, and is looked at again.
+        Raises RedisUnavailable."""
+        away: RedisUnavailable | None = None
         for account_id in account_ids:
             try:
                 await self.reap_account(account_id)
+            except RedisUnavailable as exc:
+                if not self._counters.is_connected:
+                    raise
+                away = exc
             except NOT_OURS as exc:
                 log.error("account_not_reaped", account_id=account_id, cause=str(exc))
                 await self._counters.announce(account_id)
+        if away is not None:
+            raise away
 
     async def close_begun(self, rows: Sequence[UsageRow]) -> None:
         """Closes the leases of calls whose gateway is known to be gone, and whose estimated rows are written."""

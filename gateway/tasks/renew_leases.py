@@ -60,30 +60,35 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Renews in batches, an account at a time, until cancelled."""
+        has_come_back = False
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_S / 4):
                     await self._is_back.wait()
-            older_than_s = 0.0 if self._is_back.is_set() else RENEW_S * 0.75
+            has_come_back |= self._is_back.is_set()
             self._is_back.clear()
-            try:
-                await self.renew(older_than_s)
-            except RedisUnavailable as exc:
-                log.warning("leases_not_renewed", cause=str(exc), count=len(self._open))
+            if await self.renew(0.0 if has_come_back else RENEW_S * 0.75):
+                has_come_back = False
 
-    async def renew(self, older_than_s: float) -> None:
-        """Renews what was not for a while; raises RedisUnavailable. An account whose hash is damaged keeps no other
-        back."""
+    async def renew(self, older_than_s: float) -> bool:
+        """Renews what was not for a while; whether Redis took all. An account whose hash is damaged, or whose node of a
+        cluster is away, keeps no other back."""
         now = monotonic()
         accounts: dict[int, list[Reservation]] = defaultdict(list)
         for reservation, renewed_at in self._open.values():
             if now - renewed_at >= older_than_s:
                 accounts[reservation.record.account_id].append(reservation)
+        failed, cause = 0, ""
         for account_id, reservations in accounts.items():
             try:
                 await self._renew_account(account_id, reservations, now)
             except ScriptFailed as exc:
                 log.error("account_not_renewed", account_id=account_id, cause=str(exc), count=len(reservations))
+            except RedisUnavailable as exc:
+                failed, cause = failed + len(reservations), str(exc)
+        if failed:
+            log.warning("leases_not_renewed", cause=cause, count=failed)
+        return not failed
 
     async def _renew_account(self, account_id: int, reservations: Sequence[Reservation], now: float) -> None:
         await self._counters.announce(account_id)

@@ -1,8 +1,9 @@
-"""One account is corrupt in Redis: the leases of the others are still renewed and reaped, and their
-counters repaired."""
+"""One account is corrupt in Redis, or on a node of a cluster that is away: the leases of the others are still renewed
+and reaped, and their counters repaired."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -16,12 +17,15 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 from deploy.embedded.valkey import Valkey
+from deploy.embedded.valkey_cluster import ValkeyCluster
 from gateway import metrics
 from gateway.domain.ids import uuid7
 from gateway.storage.counters.layout import pack_entries, pack_numbers
-from gateway.storage.counters.scripts import HASH_NAME, LEASE_MS, SCRIPTS, Counters, Estimate
+from gateway.storage.counters.scripts import HASH_NAME, LEASE_MS, LEASED_ACCOUNTS, SCRIPTS, Counters, Estimate
+from gateway.storage.counters.worker_states import STATES, WORKERS
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.postgres import Pool
+from gateway.storage.redis.link import RedisUnavailable
 from gateway.storage.redis.urls import connect
 from gateway.tasks import check_drift
 from gateway.tasks.check_drift import DriftCheck
@@ -42,6 +46,7 @@ class Site:
     ledger: LedgerWriter
     pool: Pool
     accounts: list[int] = field(default_factory=lambda: list(islice(_numbers, 3)))
+    request_ids: list[UUID] = field(default_factory=list)
 
     @property
     def damaged(self) -> int:
@@ -76,17 +81,52 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 async def site(valkey: Valkey, pool: Pool, tmp_path: Path) -> AsyncIterator[Site]:
+    async with (
+        redis.asyncio.from_url(valkey.url()) as client,
+        opened(valkey.url(), client, pool, tmp_path / "journal") as site,
+    ):
+        yield site
+
+
+@asynccontextmanager
+async def opened(url: str, client: "redis.asyncio.Redis", pool: Pool, journal: Path) -> AsyncIterator[Site]:
     async def on_late(_: object) -> None:
         raise AssertionError("nothing comes late here")
 
-    scripts = connect(valkey.url(), SCRIPTS, timeout_s=2)
+    scripts = connect(url, SCRIPTS, timeout_s=2)
     await scripts.open()
-    ledger = LedgerWriter(pool, tmp_path / "journal", max_bytes=2**20, on_late=on_late)
+    ledger = LedgerWriter(pool, journal, max_bytes=2**20, on_late=on_late)
     ledger.open()
-    async with redis.asyncio.from_url(valkey.url()) as client:
-        yield Site(Counters(scripts), client, ledger, pool)
+    yield Site(Counters(scripts), client, ledger, pool)
     await ledger.close(5)
     await scripts.close()
+
+
+@pytest.fixture
+async def without_a_node(pool: Pool, tmp_path: Path) -> AsyncIterator[Site]:
+    """Of the three accounts, the first is on a node of a cluster that is away; the node was there when they got
+    leases."""
+    with ValkeyCluster(tmp_path / "cluster") as cluster:
+        for node in cluster.nodes:
+            async with redis.asyncio.from_url(node.url()) as client:
+                await client.config_set("cluster-require-full-coverage", "no")
+        index = cluster.owner_of(LEASED_ACCOUNTS)
+        # Without what workers say of themselves no counter is judged.
+        away = next(node for node in cluster.nodes if node not in (index, *map(cluster.owner_of, (WORKERS, STATES))))
+        by_node = {one: cluster.owner_of(HASH_NAME % one) for one in islice(_numbers, 30)}
+        first = next(one for one, node in by_node.items() if node is away)
+        others = [one for one, node in by_node.items() if node is not away][:2]
+        async with (
+            redis.asyncio.from_url(index.url()) as client,
+            opened(cluster.url, client, pool, tmp_path / "journal") as site,
+        ):
+            site.accounts = [first, *others]
+            site.request_ids = [await site.lease(account_id) for account_id in site.accounts]
+            for account_id in others:
+                counter = pack_numbers(253_402_300_800_000, 7, 0, 1)
+                await site.counters.command("HSET", HASH_NAME % account_id, "R|t|lifetime", counter)
+            await asyncio.to_thread(away.stop)
+            yield site
 
 
 @pytest.mark.parametrize("damage", ["another type", "a lease", "an id", "a note"])
@@ -117,21 +157,53 @@ async def test_a_corrupt_account_does_not_block_reaping_of_others(site: Site, da
 
 async def test_a_corrupt_account_does_not_block_renewal_of_others(site: Site) -> None:
     """Otherwise calls in flight would be reaped as calls of a dead gateway."""
+    keeper = keeper_of(site, [await site.lease(account_id) for account_id in site.accounts])
+    await site.client.set(HASH_NAME % site.damaged, "x")
+
+    assert await keeper.renew(older_than_s=0)
+
+    await Reaper(site.counters, site.ledger).reap_accounts(site.accounts)
+    assert await site.reaped() == []
+
+
+def keeper_of(site: Site, request_ids: list[UUID]) -> LeaseKeeper:
+    """Of a call in flight of each account."""
 
     async def take_again(_: object) -> None:
         raise AssertionError("nothing was lost")
 
     keeper = LeaseKeeper(site.counters, take_again)
-    for account_id in site.accounts:
+    for account_id, request_id in zip(site.accounts, request_ids, strict=True):
         record = SimpleNamespace(account_id=account_id)
-        reservation = SimpleNamespace(record=record, request_id=await site.lease(account_id), is_leased=True)
-        keeper.add(reservation)  # type: ignore[arg-type]
-    await site.client.set(HASH_NAME % site.damaged, "x")
+        keeper.add(SimpleNamespace(record=record, request_id=request_id, is_leased=True))  # type: ignore[arg-type]
+    return keeper
 
-    await keeper.renew(older_than_s=0)
 
-    await Reaper(site.counters, site.ledger).reap_accounts(site.accounts)
+async def test_a_node_that_is_away_does_not_block_renewal_of_accounts_on_others(without_a_node: Site) -> None:
+    site = without_a_node
+    assert not await keeper_of(site, site.request_ids).renew(older_than_s=0)
+
+    await Reaper(site.counters, site.ledger).reap_accounts(site.accounts[1:])
     assert await site.reaped() == []
+
+
+async def test_a_node_that_is_away_does_not_block_reaping_and_repair_of_accounts_on_others(
+    without_a_node: Site,
+) -> None:
+    site = without_a_node
+    sql = "INSERT INTO accounts (id, kind, name) OVERRIDING SYSTEM VALUE VALUES ($1, 'team', $2)"
+    await site.pool.executemany(sql, [(account_id, f"away {account_id}") for account_id in site.accounts])
+    try:
+        found = await DriftCheck(site.counters, site.pool).check(site.accounts, settling_s=0.1)
+        with pytest.raises(RedisUnavailable):
+            await Reaper(site.counters, site.ledger).reap_accounts(site.accounts)
+        assert await site.reaped() == site.accounts[1:]
+    finally:
+        await site.pool.execute("DELETE FROM accounts WHERE id = ANY($1)", site.accounts)
+
+    assert [(drift.account_id, drift.counted, drift.ledger) for drift in found] == [
+        (account_id, 7, 0) for account_id in site.accounts[1:]
+    ]
 
 
 @pytest.mark.parametrize("damage", ["another type", "a counter"])

@@ -441,7 +441,7 @@ async def test_a_lease_that_redis_lost_is_taken_again_with_its_charges(
         held = await redis_state.open_leases(caller.account_id)
         await redis_state._client.delete(f"lm1:{{{caller.account_id}}}")
         renewing = asyncio.run_coroutine_threadsafe(app.worker.leases.renew(0), gateway.loop)
-        await asyncio.wrap_future(renewing)
+        assert await asyncio.wrap_future(renewing)
         assert await redis_state.open_leases(caller.account_id) == held
         field = f"T|s{await _subscription(caller)}|month"
         assert (await redis_state.counter(caller.account_id, field))[2] >= 2000
