@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.cancellation import end_tasks
+
 RESTART_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,4 @@ class Background:
 
     async def stop(self) -> None:
         """Cancels what still runs and waits for it."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(list(self._tasks))

@@ -23,6 +23,7 @@ from admin_api.operations.doctor.redis import check_redis
 from deploy.embedded.valkey import Valkey
 from deploy.embedded.valkey_cluster import ValkeyCluster
 from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters
+from gateway.storage.redis.cluster import ClusterScripts
 from gateway.storage.redis.link import RedisUnavailable, Scripts
 from gateway.storage.redis.urls import connect
 
@@ -220,6 +221,20 @@ async def test_each_restart_of_a_cluster_primary_is_reported(cluster: ValkeyClus
     await scripts.close()
 
     assert len(set(runs)) == len(runs) == 3
+
+
+async def test_a_client_of_a_cluster_closes_while_it_looks_for_primaries(
+    cluster: ValkeyCluster,
+) -> None:
+    """As where a gateway stops because a node has gone."""
+    scripts = connect(cluster.url, SCRIPTS, timeout_s=1)
+    assert isinstance(scripts, ClusterScripts)
+    await scripts.open()
+    await asyncio.sleep(0.01)
+
+    scripts._is_outdated.set()
+    async with asyncio.timeout(5):
+        await scripts.close()
 
 
 async def test_accounts_are_spread_over_the_primaries(cluster: ValkeyCluster, in_cluster: RedisSetup) -> None:

@@ -10,6 +10,7 @@ import structlog
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, RedisError
 
+from gateway.cancellation import end_tasks
 from gateway.storage.redis.link import Address, Argument, NotRun, RedisLink, RedisUnavailable, Script
 
 log = structlog.get_logger(__name__)
@@ -45,8 +46,7 @@ class ClusterScripts:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
         await asyncio.gather(*(link.close() for link in self._links.values()))
 
     async def run(self, script: Script, key: str, *args: Argument) -> Any:
@@ -91,7 +91,8 @@ class ClusterScripts:
     async def _keep_learning(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._is_outdated.wait(), LEARN_S)
+                async with asyncio.timeout(LEARN_S):
+                    await self._is_outdated.wait()
             self._is_outdated.clear()
             await self._learn()
             await asyncio.sleep(LEARN_PAUSE_S)

@@ -18,6 +18,7 @@ from hiredis import Reader, pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
+from gateway.cancellation import end_tasks
 from gateway.tls import cure_tls
 
 log = structlog.get_logger(__name__)
@@ -120,13 +121,8 @@ class RedisLink:
         await self._first_try.wait()
 
     async def close(self) -> None:
-        if self._task is None:
-            return
-        # Until it ends: connecting may swallow the cancellation, where the server answers at the same moment.
-        while not self._task.done():
-            self._task.cancel()
-            await asyncio.wait((self._task,), timeout=CANCEL_AGAIN_S)
-        await asyncio.gather(self._task, return_exceptions=True)
+        if self._task is not None:
+            await end_tasks([self._task], again_s=CANCEL_AGAIN_S)
 
     async def run(self, script: Script, key: str, *args: Argument, asking: bool = False) -> Any:
         try:
