@@ -54,6 +54,7 @@ class Role:
     powers: Sequence[str]
     owns: int
     may_create: bool
+    may_make_temporary: bool
 
 
 READ_ROLE: Final = """
@@ -61,7 +62,8 @@ SELECT current_user::text AS name, rolsuper, rolcreaterole, rolcreatedb, rolrepl
     (SELECT count(*) FROM pg_class
      WHERE relkind IN ('r', 'p') AND relnamespace = to_regnamespace(current_schema()) AND pg_has_role(relowner, 'USAGE')
     ) AS owns,
-    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create
+    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
+    has_database_privilege(current_database(), 'TEMPORARY') AS may_make_temporary
 FROM pg_roles WHERE rolname = current_user
 """
 
@@ -74,6 +76,7 @@ async def read_role(executor: "Executor") -> Role:
         powers=[power for column, power in POWERS.items() if row[column]],
         owns=row["owns"],
         may_create=row["may_create"],
+        may_make_temporary=row["may_make_temporary"],
     )
 
 

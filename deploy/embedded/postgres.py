@@ -130,7 +130,10 @@ class Postgres(Component):
             f"ALTER ROLE {SUPERUSER} PASSWORD '{hashed[SUPERUSER]}'\n"
             f"CREATE ROLE {OWNER} LOGIN PASSWORD '{hashed[OWNER]}'\n"
             f"CREATE ROLE {APP} LOGIN PASSWORD '{hashed[APP]}'\n"
-            f"CREATE DATABASE {DATABASE} OWNER {OWNER}\n",
+            f"CREATE DATABASE {DATABASE} OWNER {OWNER}\n"
+            # As deploy/postgres/create_roles.sh, so that what programs may do is tried here.
+            f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC\n"
+            f"GRANT CONNECT ON DATABASE {DATABASE} TO {APP}\n",
         )
 
     def _type(self, programs: Path, typed: str) -> None:

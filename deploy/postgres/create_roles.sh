@@ -8,7 +8,7 @@ CREATE ROLE litemaas_owner LOGIN PASSWORD :'owner';
 CREATE ROLE litemaas_app LOGIN PASSWORD :'app';
 CREATE DATABASE litemaas OWNER litemaas_owner;
 REVOKE ALL ON DATABASE litemaas FROM PUBLIC;
-GRANT CONNECT ON DATABASE litemaas TO litemaas_app;
+GRANT CONNECT, TEMPORARY ON DATABASE litemaas TO litemaas_app;
 \connect litemaas
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 ALTER SCHEMA public OWNER TO litemaas_owner;

@@ -6,17 +6,20 @@ from typing import Final
 
 import asyncpg
 import pytest
-from conftest import Database
+from conftest import Database, run_as_superuser
+from factories import ADMIN
 from pydantic import SecretStr
 
 from admin_api.operations.doctor.database import Database as Checked
 from admin_api.operations.doctor.database import check_roles
 from admin_api.operations.doctor.findings import Findings
+from admin_api.operations.maintenance.reconciliation import reconcile_ledger
 from admin_api.storage.migrate import migrate
-from deploy.embedded.postgres import APP, DATABASE, OWNER, SUPERUSER
+from deploy.embedded.postgres import APP, DATABASE, OWNER, SUPERUSER, Postgres
 from deploy.embedded.processes import free_port
 from deploy.embedded.programs import ROOT
 from deploy.image.composition import ComposedPostgres
+from gateway.storage.postgres import new_pool
 
 PASSWORDS: Final = {"POSTGRES_PASSWORD": "s", "POSTGRES_OWNER_PASSWORD": "o", "POSTGRES_APP_PASSWORD": "a"}
 POWERS: Final = """
@@ -95,6 +98,32 @@ async def test_doctor_finds_no_fault_with_the_roles(any_database: Database) -> N
     )
 
     assert {one.status for one in found.all} == {"ok"}, found.all
+
+
+async def test_the_apps_role_may_reconcile(any_database: Database) -> None:
+    async with new_pool(any_database.app_url, size=1) as pool:
+        found = await reconcile_ledger(pool, ADMIN, [])
+
+    assert found.agrees
+
+
+async def test_migrations_let_the_apps_role_make_temporary_tables(postgres: Postgres, empty_database: Database) -> None:
+    """In a database of an earlier version of the script, too; where they cannot, the doctor says who can."""
+    name = empty_database.name
+    for sql in (f"REVOKE ALL ON DATABASE {name} FROM PUBLIC", f"GRANT CONNECT ON DATABASE {name} TO {APP}"):
+        await run_as_superuser(postgres, sql)
+    owner = await asyncpg.connect(empty_database.owner_url)
+    await migrate(owner, app_role=APP)
+    async with new_pool(empty_database.app_url, size=1) as pool:
+        assert (await reconcile_ledger(pool, ADMIN, [])).agrees
+
+    await owner.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM {APP}")
+    await owner.close()
+    found = Findings("roles")
+    await check_roles(found, Checked(app_url=SecretStr(empty_database.app_url), owner_url=None))
+    (problem,) = [one for one in found.all if one.status == "problem"]
+    assert "may make no temporary tables" in problem.text
+    assert f"GRANT TEMPORARY ON DATABASE … TO {APP};" in str(problem.cure)
 
 
 async def test_the_apps_role_gets_no_further_than_its_rights(app: asyncpg.Connection) -> None:

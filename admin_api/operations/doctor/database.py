@@ -99,7 +99,7 @@ async def check_roles(found: Findings, database: Database) -> None:
             "the schema and without membership in the owner.",
         )
     else:
-        _report_rights(found, app.name, rights)
+        _report_rights(found, app, rights)
     owner = database.as_owner()
     if owner is None:
         found.ok(f"The app's role {app.name} was checked; LITEMAAS_OWNER_DATABASE_URL is not set here.")
@@ -114,7 +114,13 @@ async def check_roles(found: Findings, database: Database) -> None:
     _report_owner(found, app.name, role)
 
 
-def _report_rights(found: Findings, role: str, rights: doctor.Rights) -> None:
+def _report_rights(found: Findings, app: doctor.Role, rights: doctor.Rights) -> None:
+    role = app.name
+    if not app.may_make_temporary:
+        found.problem(
+            f"The app's role {role} may make no temporary tables, which `litemaas ledger reconcile` needs.",
+            f"As the owner of the database: GRANT TEMPORARY ON DATABASE … TO {role};",
+        )
     if rights.missing:
         found.problem(
             f"The app's role {role} lacks rights on {len(rights.missing)} tables ({some(rights.missing)}).",
