@@ -220,15 +220,18 @@ class Admission:
             # The reserve that goes with it fails too, and says so; the next call names the account again.
             self._announced.pop(account_id, None)
 
-    async def take_again(self, reservation: Reservation) -> None:
+    async def take_again(self, reservation: Reservation, is_open: Callable[[], bool]) -> None:
         """Reserves without refusing: the call is under way, and Redis lost its lease. Windows that are over by now
-        are left out. Raises RedisUnavailable."""
+        are left out. Not once it has ended, which may be while its counters are seeded: nobody would settle the lease.
+        Raises RedisUnavailable."""
         record, grant = reservation.record, reservation.grant
         now_ms = milliseconds_of(self._ids.new())
         for _ in range(MAX_TRIES):
             plan = self._plan(grant, record, now_ms, counts_tokens=reservation.counts_tokens)
             start_ms = milliseconds_of(reservation.request_id)
             entries = [e for e in plan.plan.entries if e.b == 0 or e.a <= start_ms < e.b]
+            if not is_open():
+                return
             reply = await self._counters.reserve(
                 record.account_id,
                 reservation.request_id,

@@ -131,7 +131,7 @@ class Worker:
             keep=lambda account_ids: keep_ended_of(self.counters, account_ids),
             forget=lambda account_ids: self.without_redis.forget(account_ids),
         )
-        self.leases = LeaseKeeper(self.counters, lambda reservation: self.admission.take_again(reservation))
+        self.leases = LeaseKeeper(self.counters, lambda *lost: self.admission.take_again(*lost))
         self.redis_runs = RedisRuns(
             self.pool,
             self.counters,
@@ -187,7 +187,6 @@ class Worker:
         """It may be another one, which knows neither counters nor leases nor accounts."""
         self.keys.invalidate("*", ())
         self.leases.redis_is_back()
-        self.worker_count.redis_is_back()
         self.admission.forget_announced()
 
     async def _load_key(self, fingerprint: bytes) -> KeyRecord | None:

@@ -58,23 +58,30 @@ class RedisRuns:
         log.info("redis_connected", run_id=run_id, is_new_run=is_new)
         self._background.start(self._check_eviction(), "check-eviction")
         if is_new:
-            self._background.start(self._seed_again(), SEED_AGAIN)
+            self._background.start(self._seed_after_new_run(), SEED_AGAIN)
 
     def data_lost(self) -> None:
-        """Redis has none of the data of a moment ago, though no connection was lost: FLUSHALL, or an empty server has
-        taken its place behind a proxy."""
+        """Redis has none of the data of a moment ago. Maybe no connection was lost, and it is no new run: FLUSHALL, or
+        an empty server has taken its place behind a proxy."""
         log.warning("redis_lost_data")
         self._redis_is_back()
         self._background.start(self._seed_after_loss(), SEED_AGAIN)
 
     async def _seed_after_loss(self) -> None:
+        if await self._claim_seeding():
+            await self._seed_again()
+
+    async def _seed_after_new_run(self) -> None:
+        # So that nobody does it who finds data lost.
+        await self._claim_seeding()
+        await self._seed_again()
+
+    async def _claim_seeding(self) -> bool:
         try:
-            if not await self._counters.claim_round(SEED_AGAIN, LOSS_MS):
-                return
+            return await self._counters.claim_round(SEED_AGAIN, LOSS_MS)
         except (link.RedisUnavailable, link.ScriptFailed) as exc:
             log.warning("counters_not_seeded_again", cause=str(exc))
-            return
-        await self._seed_again()
+            return False
 
     async def settle_down(self) -> list[int]:
         """All accounts that had calls lately, once their counters can be seeded exactly; none without Redis, or while

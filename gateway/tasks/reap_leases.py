@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -70,7 +71,8 @@ class Reaper:
                 away = exc
             except NOT_OURS as exc:
                 log.error("account_not_reaped", account_id=account_id, cause=str(exc))
-                await self._counters.announce(account_id)
+                with suppress(RedisUnavailable):
+                    await self._counters.announce(account_id)
         if away is not None:
             raise away
 

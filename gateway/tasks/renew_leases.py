@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -19,15 +20,19 @@ log = structlog.get_logger(__name__)
 
 # A third of a lease's 60 s: two renewals may fail.
 RENEW_S: Final = 20.0
+# Accounts whose leases are renewed at the same time: where Redis lost them, each waits for a seed.
+AT_ONCE: Final = 16
 # When a call that was admitted without Redis was renewed last.
 NEVER: Final = float("-inf")
 
 
 class LeaseKeeper:
-    """Knows this worker's open calls and keeps their leases. `take_again(reservation)` reserves unconditionally: also
-    for calls that were admitted without Redis, as soon as it is back."""
+    """Knows this worker's open calls and keeps their leases. `take_again(reservation, is_open)` reserves
+    unconditionally while `is_open`: also for calls that were admitted without Redis, as soon as it is back."""
 
-    def __init__(self, counters: Counters, take_again: Callable[[Reservation], Awaitable[None]]) -> None:
+    def __init__(
+        self, counters: Counters, take_again: Callable[[Reservation, Callable[[], bool]], Awaitable[None]]
+    ) -> None:
         self._counters = counters
         self._take_again = take_again
         # By the request id's number: hashing a UUID takes longer.
@@ -54,6 +59,9 @@ class LeaseKeeper:
         """It has ended."""
         self._open.pop(request_id.int, None)
 
+    def _is_open(self, reservation: Reservation) -> bool:
+        return reservation.request_id.int in self._open
+
     def redis_is_back(self) -> None:
         """It may be another one, which knows of no lease; and calls that were admitted without it have none."""
         self._is_back.set()
@@ -79,20 +87,28 @@ class LeaseKeeper:
             if now - renewed_at >= older_than_s:
                 accounts[reservation.record.account_id].append(reservation)
         failed, cause = 0, ""
-        for account_id, reservations in accounts.items():
-            try:
-                await self._renew_account(account_id, reservations, now)
-            except ScriptFailed as exc:
-                log.error("account_not_renewed", account_id=account_id, cause=str(exc), count=len(reservations))
-            except RedisUnavailable as exc:
-                failed, cause = failed + len(reservations), str(exc)
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def renew_account(account_id: int, reservations: Sequence[Reservation]) -> None:
+            nonlocal failed, cause
+            async with places:
+                try:
+                    await self._renew_account(account_id, reservations, now)
+                except ScriptFailed as exc:
+                    log.error("account_not_renewed", account_id=account_id, cause=str(exc), count=len(reservations))
+                except RedisUnavailable as exc:
+                    failed, cause = failed + len(reservations), str(exc)
+
+        await asyncio.gather(*(renew_account(*one) for one in accounts.items()))
         if failed:
             log.warning("leases_not_renewed", cause=cause, count=failed)
         return not failed
 
     async def _renew_account(self, account_id: int, reservations: Sequence[Reservation], now: float) -> None:
-        await self._counters.announce(account_id)
         lost = await self._counters.renew(account_id, [r.request_id for r in reservations])
+        # The index of accounts may be on another node of a cluster, and that away.
+        with suppress(RedisUnavailable):
+            await self._counters.announce(account_id)
         for reservation in reservations:
             # It may have ended while we asked.
             if reservation.request_id.int not in self._open:
@@ -100,7 +116,7 @@ class LeaseKeeper:
             if reservation.request_id in lost:
                 if reservation.is_leased:
                     metrics.LEASES_LOST.inc()
-                await self._take_again(reservation)
+                await self._take_again(reservation, partial(self._is_open, reservation))
                 # Only now: a call that ends before has its account's counters seeded again.
                 reservation.is_leased = True
             if reservation.request_id.int in self._open:

@@ -1,6 +1,7 @@
 """Redis loses its data under load: the ledger stays complete, counters are restored, no call is refused."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ from msgspec.structs import replace
 from usage_rows import write_rows
 
 from deploy.embedded.valkey import Valkey
+from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import milliseconds_of, uuid7
-from gateway.domain.reservation_plan import make_reservation_plan
+from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.windows import window_ms
 from gateway.storage.counters.epochs import raise_epochs
 from gateway.storage.counters.layout import Lease, pack_entries, pack_numbers
@@ -122,6 +124,43 @@ async def test_open_calls_hold_their_slots_again_soon_after_redis_lost_them(
 
             await wait_until(is_held, "the lease to be taken again", timeout_s=10)
         assert (await caller.at(gateways[1].url).chat()).status == 429
+
+
+async def test_a_call_that_ends_while_its_counters_are_seeded_takes_no_lease_and_holds_up_no_other(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, http: aiohttp.ClientSession
+) -> None:
+    other = await make_caller(pool, gateways[0].url, http, ("demo-chat",))
+    await other.limit("concurrency", 1)
+    worker = gateways[0].apps[0].worker
+    seed, is_seeding, may_seed = worker.admission._seed, threading.Event(), threading.Event()
+
+    async def seed_late(record: KeyRecord, plan: ReservationPlan, indexes: tuple[int, ...]) -> None:
+        while record.account_id == caller.account_id and not may_seed.is_set():
+            is_seeding.set()
+            await asyncio.sleep(0.01)
+        await seed(record, plan, indexes)
+
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        own = RedisState(client)
+        async with (
+            caller.open_chat("[tokens=40] [rate=20]", stream=True) as answer,
+            other.open_chat("[tokens=4000] [rate=20]", stream=True),
+        ):
+            worker.admission._seed = seed_late
+            await client.flushall()
+            renewing = asyncio.run_coroutine_threadsafe(worker.leases.renew(0), gateways[0].loop)
+            assert await asyncio.to_thread(is_seeding.wait, 10)
+
+            async def is_held() -> bool:
+                return len(await own.open_leases(other.account_id)) == 1
+
+            await wait_until(is_held, "the lease of the other call")
+            await answer.read()
+            await ledger_has(pool, caller, 1)
+            may_seed.set()
+            assert await asyncio.wrap_future(renewing)
+
+        assert await own.open_leases(caller.account_id) == []
 
 
 async def test_a_redis_that_lost_the_names_of_accounts_learns_them_by_the_next_call(

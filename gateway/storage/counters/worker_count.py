@@ -31,17 +31,12 @@ class WorkerCount:
         self._data_lost = data_lost
         self._name = uuid4().hex
         self._seen: deque[tuple[float, int]] = deque()
-        # When it last said something to the Redis that answers now.
         self._said_at: float | None = None
 
     @property
     def number(self) -> int | None:
         """The largest of the last minutes, and not less than was last seen."""
         return max((number for _, number in self._seen), default=None)
-
-    def redis_is_back(self) -> None:
-        """It may be another one, which knows of no worker."""
-        self._said_at = None
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -27,12 +27,13 @@ class Said(NamedTuple):
 async def say_state(counters: Counters, name: str, state: WorkerState, lives_ms: int) -> Said:
     """Of one worker; lately is within `lives_ms`, by Redis's clock. Raises RedisUnavailable."""
     now_ms, command = await counters.now_ms(), counters.command
-    is_new = await command("HSET", STATES, name, "{} {}".format(*state)) == 1
     await command("ZADD", WORKERS, now_ms, name)
     if gone := await command("ZRANGE", WORKERS, "-inf", now_ms - lives_ms, "BYSCORE"):
         await command("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - lives_ms)
         await command("HDEL", STATES, *gone)
-    return Said(int(await command("ZCARD", WORKERS)), is_new)
+    workers = int(await command("ZCARD", WORKERS))
+    # Last: where anything fails after it, nobody would hear that the name was new.
+    return Said(workers, await command("HSET", STATES, name, "{} {}".format(*state)) == 1)
 
 
 async def end_state(counters: Counters, name: str, state: WorkerState) -> None:
