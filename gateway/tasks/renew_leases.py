@@ -67,7 +67,7 @@ class LeaseKeeper:
         self._is_back.set()
 
     async def run(self) -> None:
-        """Renews in batches, an account at a time, until cancelled."""
+        """Renews in batches, some accounts at a time, until cancelled."""
         has_come_back = False
         while True:
             with suppress(TimeoutError):
