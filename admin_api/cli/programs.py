@@ -170,11 +170,13 @@ def completion(shell: Annotated[str, words_argument(SHELLS, help="The shell:")])
 def _serve(factory: str, *, host: str, port: int, workers: int = 1) -> None:
     import uvicorn
 
+    from admin_api.open_files import raise_open_files
     from admin_api.settings import ProgramSettings
     from gateway.web.shutdown import end_with_zero
     from gateway.web.worker_processes import run_workers
 
     settings = ProgramSettings.from_env()
+    raise_open_files()
     end_with_zero()
     options: dict[str, Any] = dict(
         host=host,

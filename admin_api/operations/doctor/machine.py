@@ -1,13 +1,13 @@
 """The machine or container that a gateway runs in: the folder of its journal, and how many files it may open."""
 
 import os
-import resource
 import shutil
 from dataclasses import dataclass
 from errno import EACCES, EISDIR, ENOENT, EOPNOTSUPP
 from pathlib import Path
 from typing import Final
 
+from admin_api.open_files import open_files_allowed
 from admin_api.operations.doctor.findings import Findings
 
 # Below it a gateway soon answers 503, since no call may go unrecorded.
@@ -83,13 +83,12 @@ def _try_to_write(folder: Path) -> None:
 
 async def check_files(found: Findings, machine: GatewayMachine) -> None:
     """Each open call needs two."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = open_files_allowed()
     needed = 2 * machine.upstream_connections + OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        more = "" if hard != resource.RLIM_INFINITY and hard < needed else f" (ulimit -n {needed})"
+    if allowed < needed:
         found.warn(
-            f"This program may open {soft} files; {machine.upstream_connections} calls at once need {needed}.",
-            f"Raise the limit of open files{more}: LimitNOFILE in systemd, --ulimit nofile of the container engine.",
+            f"A gateway may open {allowed} files here; {machine.upstream_connections} calls at once need {needed}.",
+            "Raise the hard limit of open files: LimitNOFILE in systemd, ulimits of the container engine.",
         )
     else:
-        found.ok(f"This program may open {soft if soft >= 0 else 'any number of'} files.")
+        found.ok(f"A gateway may open {allowed} files here.")
