@@ -21,9 +21,12 @@ CONNECT_S: Final = 5.0
 
 
 async def connect(url: str, *, tls: TlsFiles = NO_FILES, name: str = "litemaas") -> "Connection":
-    """One connection outside the pool. Without `tls` the address's own settings decide (sslmode, sslrootcert, …)."""
+    """One connection outside the pool. Without `tls` the address's own settings decide (sslmode, sslrootcert, …). Its
+    statements have no names, so that a PgBouncer may be in between."""
     ssl, settings = tls.context() if tls else None, {"application_name": name}
-    return await _connected(PostgresHosts(), url, timeout=CONNECT_S, ssl=ssl, server_settings=settings)
+    return await _connected(
+        PostgresHosts(), url, timeout=CONNECT_S, ssl=ssl, server_settings=settings, statement_cache_size=0
+    )
 
 
 async def _connected(hosts: PostgresHosts, url: str, **settings: Any) -> "Connection":
