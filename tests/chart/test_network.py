@@ -26,6 +26,8 @@ NEEDED: Final = {
     ("commands", "postgres", 5432),
     ("commands", "valkey", 6379),
     ("commands", "litellm", 4000),
+    # For `litemaas doctor`.
+    ("commands", "gateway", 4000),
     ("litellm", "postgres", 5432),
 }
 STRANGER: Final = Peer({"app": "stranger"}, {"kubernetes.io/metadata.name": "strangers"})
@@ -84,8 +86,8 @@ def test_only_what_needs_the_outside_reaches_it(rendered: dict[str, list[Object]
                   for name in ("one-team", "ten-thousand-users", "openshift")}  # fmt: skip
 
     assert everywhere == {
-        "one-team": {"admin": {443, 587}, "litellm": {443}},
-        "ten-thousand-users": {"admin": {443, 587}},
+        "one-team": {"admin": {443, 587}, "commands": {443, 587}, "litellm": {443}},
+        "ten-thousand-users": {"admin": {443, 587}, "commands": {443, 587}},
         # Their addresses are not named there.
         "openshift": {
             "gateway": {5432, 6379},

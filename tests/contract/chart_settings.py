@@ -18,6 +18,8 @@ SCHEMA_FILE: Final = CHART / "values.schema.json"
 PREFIX: Final = "LITEMAAS_"
 # Of the owner, who may change the ledger: only migrations get it.
 OWNER_ONLY: Final = "owner_database_url"
+# Of people's commands: where that user is deactivated, LiteLLM would not start.
+PEOPLES: Final = "operator"
 # By the name of the program in the chart. `litellm` is what `litemaas provider-keys exec` reads.
 PROGRAMS: Final[dict[str, tuple[type[EnvSettings], ...]]] = {
     "gateway": (GatewaySettings, ProgramSettings),
@@ -36,7 +38,7 @@ def variables() -> dict[str, dict[str, Any]]:
     for program, classes in PROGRAMS.items():
         for name, field in _fields(classes).items():
             is_owner = name == OWNER_ONLY
-            if is_owner and program != "migrate":
+            if (is_owner and program != "migrate") or (name == PEOPLES and program != "admin"):
                 continue
             about = found.setdefault(PREFIX + name.upper(), {"programs": [], "secret": _is_secret(field)})
             about["programs"].append(program)
