@@ -1,5 +1,6 @@
 """`litemaas ledger …`"""
 
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,6 +26,7 @@ from admin_api.schemas.reconciliation import ReconciliationView
 app = typer.Typer(no_args_is_help=True, help="The usage ledger.")
 JOURNALS: Final = columns("worker", "alive", "pid", "host", "rows", "bytes", "begun", "oldest", "error", "error_at")
 PARTITIONS: Final = columns("name", "rows", "bytes")
+STDIN: Final = Path("-")
 
 
 @app.callback()
@@ -92,10 +94,20 @@ FINDINGS: Final = columns(
 BOTH = ("prompt_tokens", "completion_tokens", "cost_usd")
 
 
+def _file_or_stdin(path: Path) -> Path:
+    """typer's own `allow_dash` does not know a dash that is a Path."""
+    if path != STDIN and not path.is_file():
+        raise typer.BadParameter(f"file '{path}' {'is a directory' if path.is_dir() else 'does not exist'}.")
+    return path
+
+
 @app.command()
 def reconcile(
     litellm_log: Annotated[
-        Path, typer.Option(help="JSON lines of LiteLLM's StandardLoggingPayload.", exists=True, dir_okay=False)
+        Path,
+        typer.Option(
+            help="JSON lines of LiteLLM's StandardLoggingPayload; - for standard input.", callback=_file_or_stdin
+        ),
     ],
     since: Annotated[str | None, moment_option(help="Start of the period.")] = None,
     until: Annotated[str | None, moment_option(help="End of the period, exclusive.")] = None,
@@ -110,7 +122,7 @@ def reconcile(
 
     By default the period runs from the first to the last call of the log.
     """
-    with litellm_log.open("rb") as lines:
+    with sys.stdin.buffer if litellm_log == STDIN else litellm_log.open("rb") as lines:
         found = act(
             lambda pool: reconcile_ledger(
                 pool,
@@ -234,8 +246,11 @@ def status(
         typer.echo(view.model_dump_json())
         return
     shown = view.model_dump(mode="json")
-    typer.echo(table(shown["journals"], JOURNALS) if view.journals else f"No journals in {state_dir / 'journal'}.")
-    typer.echo(f"{view.rows_waiting} rows are waiting; {view.refused} were rejected by Postgres and set aside.")
+    if view.refused is None:
+        typer.echo(f"There is no {state_dir / 'journal'}: journals are shown where a gateway runs, in its container.")
+    else:
+        typer.echo(table(shown["journals"], JOURNALS) if view.journals else f"No journals in {state_dir / 'journal'}.")
+        typer.echo(f"{view.rows_waiting} rows are waiting; {view.refused} were rejected by Postgres and set aside.")
     typer.echo(table(shown["partitions"], PARTITIONS))
     owners = view.response_owners
     size = sum(partition.bytes for partition in owners)

@@ -112,11 +112,12 @@ class PartitionView(View):
 
 
 class LedgerStatusView(View):
-    """Journals of this machine, and months of the ledger."""
+    """Journals of this machine, and months of the ledger. `rows_waiting` and `refused` are None where no gateway keeps
+    journals."""
 
     journals: list[JournalView]
-    rows_waiting: int
-    refused: int
+    rows_waiting: int | None
+    refused: int | None
     partitions: list[PartitionView]
     response_owners: list[PartitionView]
     kept_from: datetime | None
@@ -140,7 +141,7 @@ class LedgerStatusView(View):
                 )
                 for j in status.journals
             ],
-            rows_waiting=sum(j.rows for j in status.journals),
+            rows_waiting=None if status.refused is None else sum(j.rows for j in status.journals),
             refused=status.refused,
             partitions=[PartitionView.of(partition) for partition in status.partitions],
             response_owners=[PartitionView.of(partition) for partition in status.response_owners],

@@ -141,9 +141,13 @@ async def test_the_commands_of_the_readme_lead_from_nothing_to_a_call_and_its_us
             await row_is_written(terminal.env["LITEMAAS_DATABASE_URL"])
         await terminal.run(line)
 
+    # As where the command runs in a container.
+    await terminal.run("litemaas ledger reconcile --litellm-log - < usage.jsonl")
+
     assert f"+ {TOKENS} tokens" in terminal.said("litemaas usage show")
     assert (terminal.folder / "usage.csv").read_text().startswith("BilledCost,")
-    assert "same: 1 calls" in terminal.said("litemaas ledger reconcile")
+    for log in ("usage.jsonl", "-"):
+        assert "same: 1 calls" in terminal.said(f"litemaas ledger reconcile --litellm-log {log}")
 
 
 async def call_and_log(gateway_url: str, key: str, usage_log: Path, copied: Path, http: aiohttp.ClientSession) -> None:

@@ -227,10 +227,15 @@ async def test_an_error_is_reported_and_changes_nothing(
 
 
 async def test_a_host_without_a_gateway_has_no_journals(command_line: CommandLine, tmp_path: Path) -> None:
-    done = await command_line.run("ledger", "status", "--state-dir", str(tmp_path / "nothing"))
+    nowhere = str(tmp_path / "nothing")
+    done = await command_line.run("ledger", "status", "--state-dir", nowhere)
+    reported = (await command_line.run("ledger", "status", "--json", LITEMAAS_STATE_DIR=nowhere)).json()
 
     assert (done.code, done.err) == (0, "")
-    assert f"No journals in {tmp_path / 'nothing' / 'journal'}." in done.out
+    assert f"There is no {nowhere}/journal: journals are shown where a gateway runs, in its container." in done.out
+    # As in the container of the admin API: it cannot say that no rows wait.
+    assert "rows are waiting" not in done.out
+    assert (reported["journals"], reported["rows_waiting"], reported["refused"]) == ([], None, None)
 
 
 async def test_without_a_database_no_row_is_removed_from_a_file(command_line: CommandLine, tmp_path: Path) -> None:

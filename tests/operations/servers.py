@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from deploy.embedded.postgres import DATABASE, OWNER, SUPERUSER, Postgres
+from deploy.embedded.postgres import APP, DATABASE, OWNER, SUPERUSER, Postgres
 from deploy.embedded.postgres_binaries import find_programs, reachable_programs
 from deploy.embedded.processes import bare_environment
 
@@ -115,6 +115,13 @@ def restore_dump(server: ArchivingPostgres, file: Path) -> None:
     """Into a new database, which then takes the place of the old one."""
     new, old = f"{DATABASE}_new", f"{DATABASE}_old"
     server.run("psql", "-d", "postgres", "-qc", f"CREATE DATABASE {new} OWNER {OWNER}")
+    for statement in (
+        f"REVOKE ALL ON DATABASE {new} FROM PUBLIC",
+        f"GRANT CONNECT, TEMPORARY ON DATABASE {new} TO {APP}",
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        f"ALTER SCHEMA public OWNER TO {OWNER}",
+    ):
+        server.run("psql", "-d", new, "-qc", statement)
     server.run("pg_restore", "--exit-on-error", "-d", new, str(file), user=OWNER)
     of_database = f"FROM pg_stat_activity WHERE datname = '{DATABASE}'"
     for statement in (

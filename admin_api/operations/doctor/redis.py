@@ -111,8 +111,8 @@ async def _check_server(found: Findings, servers: RedisServers, address: Address
     _check_writing(found, server)
     if not server.may_run_scripts:
         found.problem(
-            f"The user of LITEMAAS_REDIS_URL may run no scripts at {server.address}.",
-            "Give it +@scripting and all keys: ACL SETUSER NAME +@all ~*.",
+            f"The user of LITEMAAS_REDIS_URL may not ask for scripts at {server.address}.",
+            'Give it the rights in docs/operations.md, "A user of Redis with few rights".',
         )
 
 

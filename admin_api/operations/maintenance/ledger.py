@@ -26,10 +26,11 @@ TIMEOUT = "SET LOCAL statement_timeout = '30min'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStatus:
-    """`journals` and `refused` are of the state folder on this machine. Rows before `kept_from` were dropped."""
+    """`journals` and `refused` are of the state folder on this machine; `refused` is None where there is none. Rows
+    before `kept_from` were dropped."""
 
     journals: tuple[JournalStatus, ...]
-    refused: int
+    refused: int | None
     partitions: tuple[Partition, ...]
     response_owners: tuple[Partition, ...]
     kept_from: datetime | None
@@ -128,10 +129,11 @@ async def ledger_status(pool: "Pool", actor: Actor, state_dir: Path) -> LedgerSt
         raise invalid("state_dir", f"{state_dir} is not a folder.")
     folder = state_dir / "journal"
     journals = await asyncio.to_thread(list_journals, folder)
+    refused = await asyncio.to_thread(count_refused, folder) if await asyncio.to_thread(folder.is_dir) else None
     async with pool.acquire() as connection:
         return LedgerStatus(
             journals=tuple(journals),
-            refused=await asyncio.to_thread(count_refused, folder),
+            refused=refused,
             partitions=tuple(await list_partitions(connection)),
             response_owners=tuple(await list_partitions(connection, "response_owners")),
             kept_from=await oldest_kept(connection),
