@@ -86,6 +86,15 @@ class GatewayThread:
         """Like `stop`, without blocking the event loop of the test."""
         await asyncio.to_thread(self.stop)
 
+    async def holds_no_body(self) -> None:
+        """Returns once no byte of a request is held: callers see the end of a call before its task has ended."""
+        bodies = self.apps[0].worker.bodies
+
+        async def is_free() -> bool:
+            return bodies.held_bytes == 0
+
+        await wait_until(is_free, "all bodies to be let go")
+
     async def wait_for_changes(self, pool: Pool) -> None:
         """Returns once the gateway has received every change notified in this database before."""
         changes = self.apps[0].worker.changes

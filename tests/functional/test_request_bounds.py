@@ -102,7 +102,7 @@ async def test_a_stalled_body_times_out(short_timeouts: GatewayThread, caller: C
 
     assert await asyncio.to_thread(say, short_timeouts, head, body[:20]) == b""
     assert await redis_state.open_leases(caller.account_id) == []
-    assert short_timeouts.apps[0].worker.bodies.held_bytes == 0
+    await short_timeouts.holds_no_body()
 
 
 async def test_a_response_may_take_longer_than_the_request_timeout(

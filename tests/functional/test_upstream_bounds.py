@@ -68,7 +68,7 @@ async def test_the_total_size_of_bodies_in_flight_is_bounded(
     assert len(await upstream_log.calls(mark=mark)) == 3
     # Refused before anything was reserved; the memory is free once the others ended.
     await ledger.rows(caller.account_id, 3)
-    assert budget.held_bytes == 0
+    await gateway.holds_no_body()
     assert (await there.chat(prompt)).status == 200
 
 
