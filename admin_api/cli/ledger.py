@@ -95,9 +95,9 @@ BOTH = ("prompt_tokens", "completion_tokens", "cost_usd")
 
 
 def _file_or_stdin(path: Path) -> Path:
-    """typer's own `allow_dash` does not know a dash that is a Path."""
-    if path != STDIN and not path.is_file():
-        raise typer.BadParameter(f"file '{path}' {'is a directory' if path.is_dir() else 'does not exist'}.")
+    """As typer's `exists`, whose `allow_dash` does not know a dash that is a Path; typer looks at the rest itself."""
+    if path != STDIN and not path.exists():
+        raise typer.BadParameter(f"file '{path}' does not exist.")
     return path
 
 
@@ -106,7 +106,9 @@ def reconcile(
     litellm_log: Annotated[
         Path,
         typer.Option(
-            help="JSON lines of LiteLLM's StandardLoggingPayload; - for standard input.", callback=_file_or_stdin
+            help="JSON lines of LiteLLM's StandardLoggingPayload; - for standard input.",
+            dir_okay=False,
+            callback=_file_or_stdin,
         ),
     ],
     since: Annotated[str | None, moment_option(help="Start of the period.")] = None,

@@ -131,7 +131,7 @@ class Postgres(Component):
             f"CREATE ROLE {OWNER} LOGIN PASSWORD '{hashed[OWNER]}'\n"
             f"CREATE ROLE {APP} LOGIN PASSWORD '{hashed[APP]}'\n"
             f"CREATE DATABASE {DATABASE} OWNER {OWNER}\n"
-            # As deploy/postgres/create_roles.sh, so that what programs may do is tried here.
+            # PUBLIC has no rights, as in deploy/postgres/create_roles.sh: what the app may do, migrations grant.
             f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC\n"
             f"GRANT CONNECT ON DATABASE {DATABASE} TO {APP}\n",
         )

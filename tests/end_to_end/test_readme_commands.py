@@ -141,12 +141,13 @@ async def test_the_commands_of_the_readme_lead_from_nothing_to_a_call_and_its_us
             await row_is_written(terminal.env["LITEMAAS_DATABASE_URL"])
         await terminal.run(line)
 
-    # As where the command runs in a container.
+    # As where the command runs in a container, and from a pipe.
     await terminal.run("litemaas ledger reconcile --litellm-log - < usage.jsonl")
+    await terminal.run("litemaas ledger reconcile --litellm-log <(cat usage.jsonl)")
 
     assert f"+ {TOKENS} tokens" in terminal.said("litemaas usage show")
     assert (terminal.folder / "usage.csv").read_text().startswith("BilledCost,")
-    for log in ("usage.jsonl", "-"):
+    for log in ("usage.jsonl", "-", "<("):
         assert "same: 1 calls" in terminal.said(f"litemaas ledger reconcile --litellm-log {log}")
 
 
