@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.domain.errors import CODES
-from gateway.storage.ledger.writer import Event
+from gateway.storage.ledger.row_writer import Event
 from gateway.web.build_info import new_build_info
 
 REGISTRY: Final = CollectorRegistry()

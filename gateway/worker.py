@@ -98,7 +98,13 @@ class Worker:
         self.tracing = _new_tracing(settings)
         self.pool = _open_pool(settings)
         listen_url = settings.listen_database_url or settings.database_url
-        self.changes = Changes(self.pool, listen_url.get_secret_value(), self._invalidate, tls=settings.tls("database"))
+        self.changes = Changes(
+            self.pool,
+            listen_url.get_secret_value(),
+            self._invalidate,
+            is_back=lambda: self.ledger.postgres_is_back(),
+            tls=settings.tls("database"),
+        )
         self.model_prices = ModelPrices(self.pool, max_named=settings.metrics_models)
         self.tallies = Tallies()
         self.keys = KeyCache(

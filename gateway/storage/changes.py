@@ -42,7 +42,8 @@ class Listening(Enum):
 
 
 class Changes:
-    """Calls `invalidate(letter, ids)` for each change; `invalidate('*', ())` when some may have been missed."""
+    """Calls `invalidate(letter, ids)` for each change; `invalidate('*', ())` when some may have been missed; and
+    `is_back()` when Postgres takes writes again after it did not."""
 
     def __init__(
         self,
@@ -50,9 +51,12 @@ class Changes:
         listen_url: str,
         invalidate: Callable[[str, tuple[int, ...]], None],
         *,
+        is_back: Callable[[], None] = lambda: None,
         tls: TlsFiles = NO_FILES,
     ) -> None:
         self._pool = pool
+        self._is_back = is_back
+        self._was_away = False
         self._url = listen_url
         self._tls = tls
         self._invalidate = invalidate
@@ -109,7 +113,11 @@ class Changes:
         try:
             await self._pool.execute(NOTIFY_HEARTBEAT, self._channel, timeout=DEAF_AFTER_S)
             self._answered_at = self.last_contact = monotonic()
+            if self._was_away:
+                self._was_away = False
+                self._is_back()
         except POSTGRES_FAILED as exc:
+            self._was_away = True
             # Of an answer that does not come readiness says what to do.
             log.info("postgres_did_not_answer", cause=str(exc))
 

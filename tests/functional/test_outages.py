@@ -22,6 +22,7 @@ from gateway.domain.keys import new_key
 from gateway.reservation import Reservation
 from gateway.storage.changes import Listening
 from gateway.storage.counters.scripts import HASH_NAME
+from gateway.storage.ledger import writer as ledger_writer
 from gateway.storage.postgres import Pool, new_pool
 from gateway.storage.redis.link import RedisUnavailable
 
@@ -342,8 +343,11 @@ async def become_known(caller: Caller, gateway: GatewayThread, pool: Pool) -> Re
 
 async def test_without_postgres_cached_keys_work_and_every_row_is_written_later(
     postgres_server: Postgres, own_backends: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
-    http: aiohttp.ClientSession,
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    # Not after a pause: when Postgres is back.
+    monkeypatch.setattr(ledger_writer, "MIN_PAUSE_S", 3600.0)
+    monkeypatch.setattr(ledger_writer, "MAX_PAUSE_S", 3600.0)
     gateway = start_gateway(**own_backends)
     known = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
     unseen = await make_caller(own_pool, gateway.url, http, ["demo-chat"])

@@ -230,7 +230,7 @@ async def test_rows_in_a_write_when_the_writer_restarts_do_not_wait_for_another_
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_write", hang)
+        patch.setattr(writer._rows, "write", hang)
         writing = asyncio.create_task(writer.run())
         writer.append(rows)
         async with asyncio.timeout(10):
@@ -645,7 +645,7 @@ async def test_a_journal_is_adopted_in_steps_while_postgres_fails_repeatedly(sit
         dead.journal.open()
     die(dead)
     adopter, left = site.writer(), []
-    write, taken = adopter._write, 0
+    write, taken = adopter._rows.write, 0
 
     async def fail_every_third_time(piece: Sequence[bytes], chain: Chain) -> list[bytes]:
         nonlocal taken
@@ -654,7 +654,7 @@ async def test_a_journal_is_adopted_in_steps_while_postgres_fails_repeatedly(sit
             raise ConnectionError
         return await write(piece, chain)
 
-    adopter._write = fail_every_third_time  # type: ignore[method-assign]
+    adopter._rows.write = fail_every_third_time  # type: ignore[method-assign]
     for _ in range(3):
         await adopter.adopt_all()
         left.append(adopter.bytes_left)

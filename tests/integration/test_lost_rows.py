@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from conftest import Database, Superuser
 from factories import ADMIN
@@ -357,3 +358,26 @@ async def test_what_was_found_while_postgres_is_away_is_not_looked_at_without_a_
     await writer.lost.round()
     assert time.monotonic() - began >= PAUSE_S
     await writer.lost._pool.close()
+
+
+async def test_what_postgres_did_not_take_is_offered_again_after_a_pause(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = site.writer()
+    await site.write(writer, before := some(1))
+    await site.back_up()
+    await site.write(writer, lost := some(2))
+    await site.lose()
+
+    async def refuse(_: Sequence[bytes]) -> Sequence[bytes]:
+        raise asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction")
+
+    # A server in recovery can be read before it takes anything.
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.lost, "_write", refuse)
+        await writer.lost.round()
+    assert set(await site.rows()) == ids(before)
+    async with asyncio.timeout(10):
+        await writer.lost.wait(3600)
+    await writer.lost.round()
+    assert set(await site.rows()) == ids(before, lost)

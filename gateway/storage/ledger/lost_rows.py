@@ -129,6 +129,13 @@ class LostRows:
 
     async def _offer_again(self) -> None:
         self._found.clear()
+        try:
+            await self._offer()
+        except BaseException:
+            self._found.set()
+            raise
+
+    async def _offer(self) -> None:
         if not await self._is_same_database():
             return
         began, restored = monotonic(), 0

@@ -2,22 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.failures import POSTGRES_FAILED, cause_of
-from gateway.storage.ledger import rejected_rows
 from gateway.storage.ledger.adoption import Adoption
-from gateway.storage.ledger.chain import Chain
 from gateway.storage.ledger.journal import Journal, JournalFull, Trouble
 from gateway.storage.ledger.journal_files import Chunk, Segment
-from gateway.storage.ledger.journal_lines import encode_row, line_of, read_row
+from gateway.storage.ledger.journal_lines import encode_row
 from gateway.storage.ledger.lost_rows import LostRows
-from gateway.storage.ledger.rows import Written, find_rows
+from gateway.storage.ledger.row_writer import Event, RowWriter
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -26,14 +25,11 @@ log = structlog.get_logger(__name__)
 
 BATCH_S: Final = 0.1
 ADOPT_S: Final = 5.0
+# After a failure of Postgres; twice as long after each further one.
+MIN_PAUSE_S: Final = 0.2
 MAX_PAUSE_S: Final = 5.0
 # Rows that wait in memory while the journal cannot be written. Their leases stay open meanwhile.
 MAX_WAITING: Final = 10_000
-
-# What happened to rows, batches and the disk, as metrics name it.
-Event = Literal[
-    "written", "replaced", "known", "refused", "direct", "restored", "begun", "batch", "batch_failed", "write", "sync"
-]
 
 
 class LedgerUnavailable(Exception):
@@ -71,10 +67,10 @@ class LedgerWriter:
         before_seeds: Callable[[], Awaitable[object]] = _nothing,
     ) -> None:
         self._pool = pool
-        self._folder = folder
         self._on_late = on_late
         self._on_event = on_event
         self.journal = Journal(folder, max_bytes=max_bytes, keep_s=keep_s, on_trouble=self._count_trouble)
+        self._rows = RowWriter(pool, folder, on_late=on_late, on_event=on_event, record_error=self.journal.record_error)
         self.lost = LostRows(
             pool,
             self.journal,
@@ -87,14 +83,14 @@ class LedgerWriter:
         self._own, self._adopting = self.lost.new_chain(), self.lost.new_chain()
         self.adoption = Adoption(
             self.journal,
-            write=lambda rows: self._write(rows, self._adopting),
-            set_aside=self._set_damaged_aside,
+            write=lambda rows: self._rows.write(rows, self._adopting),
+            set_aside=self._rows.set_aside,
             on_late=on_late,
             on_begun=on_begun,
             on_event=on_event,
         )
         self._direct: list[UsageRow] = []
-        self._has_rows = asyncio.Event()
+        self._has_rows, self._is_back = asyncio.Event(), asyncio.Event()
         self._is_postgres_there = True
         self._oldest_at: float | None = None
         # Segments that the disk failed to read last.
@@ -146,7 +142,7 @@ class LedgerWriter:
             self.journal.append(rows)
         except JournalFull:
             try:
-                await self._write([encode_row(row) for row in rows], self._own)
+                await self._rows.write([encode_row(row) for row in rows], self._own)
             except POSTGRES_FAILED as exc:
                 raise LedgerUnavailable from exc
         else:
@@ -167,7 +163,7 @@ class LedgerWriter:
             self._has_rows.set()
         while True:
             await self._has_rows.wait()
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             self._has_rows.clear()
             try:
                 await self.write_all()
@@ -180,10 +176,23 @@ class LedgerWriter:
             except POSTGRES_FAILED as exc:
                 self._on_event("batch_failed", 1)
                 self._is_postgres_there = False
+                self._is_back.clear()
                 self._has_rows.set()
                 log.warning("ledger_not_written", cause=cause_of(exc), rows_waiting=self.rows_waiting)
                 self.journal.record_error(f"Postgres: {cause_of(exc)}")
-                pause_s = min(2 * pause_s, MAX_PAUSE_S)
+                pause_s = min(max(2 * pause_s, MIN_PAUSE_S), MAX_PAUSE_S)
+
+    async def _pause(self, pause_s: float) -> None:
+        if self._is_postgres_there:
+            await asyncio.sleep(pause_s)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._is_back.wait()
+
+    def postgres_is_back(self) -> None:
+        """Rows that wait for it are written at once."""
+        self._is_back.set()
 
     async def write_all(self) -> None:
         """Everything that waits now. Raises what Postgres raises; nothing is lost then."""
@@ -192,8 +201,8 @@ class LedgerWriter:
             await self._write_direct()
         for segment in list(self.journal.segments):
             while (chunk := self._read(segment)) is not None:
-                await self._write(chunk.rows, self._own)
-                self._set_damaged_aside(chunk.damaged)
+                await self._rows.write(chunk.rows, self._own)
+                self._rows.set_aside(chunk.damaged)
                 self.journal.give_up(segment, chunk)
         self.journal.drop_finished()
         self._unread.intersection_update(self.journal.segments)
@@ -220,53 +229,10 @@ class LedgerWriter:
         try:
             self.journal.append(rows)
         except JournalFull:
-            await self._write([encode_row(row) for row in rows], self._own)
+            await self._rows.write([encode_row(row) for row in rows], self._own)
         del self._direct[: len(rows)]
         self.journal.begun.ended(rows)
         await self._on_late(rows)
-
-    async def _write(self, rows: Sequence[bytes], chain: Chain, *, is_known_here: bool = False) -> list[bytes]:
-        """Returns what Postgres refused; it is set aside, but for what `is_known_here` and was set aside before."""
-        if not rows:
-            return []
-        written, refused = await chain.write(rows)
-        for data, cause in refused:
-            log.error("usage_row_refused", row=data.decode("utf-8", "replace"), cause=cause)
-            if not (is_known_here and rejected_rows.is_set_aside(self._folder, line_of(data))):
-                rejected_rows.set_aside_or_log(self._folder, line_of(data))
-        if refused:
-            self.journal.record_error(f"Postgres refused a row: {refused[0][1]}")
-        self._count(written, len(refused))
-        if written.kept:
-            await self._settle_known(rows, written)
-        return [data for data, _ in refused]
-
-    async def _settle_known(self, rows: Sequence[bytes], written: Written) -> None:
-        # A reaper found the real row: that is what the lease is to be settled with.
-        reaped = {row.request_id for row in map(read_row, rows) if row is not None and row.estimated_why == "reaped"}
-        if known := [request_id for request_id in written.kept if request_id in reaped]:
-            # What was there may be another reaper's estimate: a lease settled with that takes no real row any more.
-            real = [row for row in await find_rows(self._pool, known) if row.estimated_why != "reaped"]
-            if real:
-                await self._on_late(real)
-
-    def _count(self, written: Written, refused: int) -> None:
-        self._on_event("batch", 1)
-        counts: tuple[tuple[Event, int], ...] = (
-            ("written", written.inserted),
-            ("replaced", written.replaced),
-            ("known", len(written.kept)),
-            ("refused", refused),
-        )
-        for what, count in counts:
-            if count:
-                self._on_event(what, count)
-
-    def _set_damaged_aside(self, lines: Sequence[bytes]) -> None:
-        for line in lines:
-            log.error("journal_line_not_understood", bytes=len(line))
-            self._on_event("refused", 1)
-            rejected_rows.set_aside_or_log(self._folder, line)
 
     async def adopt_all(self) -> None:
         """As Adoption.adopt_all."""
@@ -290,7 +256,7 @@ class LedgerWriter:
 
     async def _restore(self, rows: Sequence[bytes]) -> Sequence[bytes]:
         """Writes rows that Postgres had and lost; those that it refused."""
-        return await self._write(rows, self._adopting, is_known_here=True)
+        return await self._rows.write(rows, self._adopting, is_known_here=True)
 
     async def close(self, timeout_s: float) -> None:
         """Writes what waits, for as long as `timeout_s`; the journal keeps the rest."""
