@@ -27,6 +27,7 @@ from gateway.refused_fields import RefusedFields
 from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.storage.changes import Changes
+from gateway.storage.counters.data_marks import DataMarks
 from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.settling import keep_ended_of
@@ -148,8 +149,8 @@ class Worker:
         self.worker_count = WorkerCount(
             self.counters,
             lambda: WorkerState(self.tallies.in_flight, self.ledger.waiting_ms),
-            data_lost=self.redis_runs.data_lost,
         )
+        self.data_marks = DataMarks(self.scripts, self.redis_runs.data_lost)
         policy, local = settings.when_limits_unavailable, LocalLimits(lambda: self.worker_count.number, self.leases)
         self.without_redis = WithoutRedis(
             self.unmetered.add, allowed=policy == "allow", local=local if policy == "local" else None
@@ -254,6 +255,7 @@ class Worker:
             ("clock", partial(keep_clock, self.ids, self.counters)),
             ("metrics", measurement.run),
             ("worker-count", self.worker_count.run),
+            ("data-marks", self.data_marks.run),
             ("readiness", self.readiness.run),
         ):
             self.background.keep(work, name)

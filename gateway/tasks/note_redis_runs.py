@@ -3,6 +3,7 @@ Redis that goes on running has lost its data."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 AGAIN_S: Final = 1.0
 SEED_AGAIN: Final = "seed-again"
+# Then the check of counters has come, which puts them right.
+SEED_AGAIN_FOR_S: Final = 300.0
 # All workers find that data were lost, each at its next beat.
 LOSS_MS: Final = 10_000
 
@@ -83,27 +86,32 @@ class RedisRuns:
             log.warning("counters_not_seeded_again", cause=str(exc))
             return False
 
-    async def settle_down(self) -> list[int]:
-        """All accounts that had calls lately, once their counters can be seeded exactly; none without Redis, or while
-        rows wait for Postgres: the check of counters puts those right."""
+    async def settle_down(self) -> list[int] | None:
+        """All accounts that had calls lately, once their counters can be seeded exactly. None: not without Redis, or
+        while rows wait for Postgres."""
         try:
             settled = await settle_down(self._counters, self._counters.accounts_with_leases)
         except (link.RedisUnavailable, link.ScriptFailed) as exc:
             log.warning("counters_not_settled", cause=str(exc))
-            return []
+            return None
         if settled is None:
             log.warning("counters_not_settled", cause="rows wait for Postgres")
-        return settled or []
+        return settled
 
     async def _seed_again(self) -> None:
         """Counters that were seeded at once may miss calls whose rows other gateways had not written yet."""
-        # For gateways to name their accounts in a Redis that was emptied.
-        await asyncio.sleep(AGAIN_S)
-        try:
-            if accounts := await self.settle_down():
+        until = monotonic() + SEED_AGAIN_FOR_S
+        while monotonic() < until:
+            # For gateways to name their accounts in a Redis that was emptied.
+            await asyncio.sleep(AGAIN_S)
+            if (accounts := await self.settle_down()) is None:
+                continue
+            try:
                 await raise_epochs(self._pool, accounts)
-        except POSTGRES_FAILED as exc:
-            log.warning("counters_not_seeded_again", cause=str(exc))
+            except POSTGRES_FAILED as exc:
+                log.warning("counters_not_seeded_again", cause=str(exc))
+            else:
+                return
 
     async def _connected_later(self, run_id: str, serves: Callable[[str], bool]) -> None:
         await asyncio.sleep(1)

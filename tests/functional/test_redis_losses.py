@@ -11,6 +11,7 @@ from time import time
 from typing import Any
 
 import aiohttp
+import asyncpg
 import msgspec
 import pytest
 import redis.asyncio
@@ -21,6 +22,7 @@ from msgspec.structs import replace
 from usage_rows import write_rows
 
 from deploy.embedded.valkey import Valkey
+from deploy.embedded.valkey_cluster import ValkeyCluster
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import milliseconds_of, uuid7
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
@@ -34,12 +36,19 @@ from gateway.storage.key_records import find_key_record_by_id
 from gateway.storage.ledger.reaped_rows import estimated_row
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.urls import connect
+from gateway.tasks import note_redis_runs
 
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
     with Valkey(tmp_path / "valkey") as server:
         yield server
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ValkeyCluster]:
+    with ValkeyCluster(tmp_path / "cluster") as found:
+        yield found
 
 
 @pytest.fixture
@@ -123,7 +132,60 @@ async def test_open_calls_hold_their_slots_again_soon_after_redis_lost_them(
                 return len(await own.open_leases(caller.account_id)) == 1
 
             await wait_until(is_held, "the lease to be taken again", timeout_s=10)
-        assert (await caller.at(gateways[1].url).chat()).status == 429
+        other = caller.at(gateways[1].url)
+        await wait_until(partial(_is_reachable, other), "Redis to be met again")
+        assert (await other.chat()).status == 429
+
+
+async def test_open_calls_hold_their_slots_again_soon_after_one_node_of_a_cluster_lost_them(
+    cluster: ValkeyCluster, start_gateway: Callable[..., GatewayThread], tmp_path: Path, pool: Pool,
+    http: aiohttp.ClientSession,
+) -> None:  # fmt: skip
+    gateways = [start_gateway(redis_url=cluster.url, state_dir=tmp_path / str(n)) for n in range(2)]
+    callers = [await make_caller(pool, gateways[0].url, http, ("demo-chat",)) for _ in range(12)]
+    by_node = {cluster.owner_of(HASH_NAME % caller.account_id): caller for caller in callers}
+    assert set(by_node) == set(cluster.nodes)
+    for node, caller in by_node.items():
+        await caller.limit("concurrency", 1)
+        async with (
+            caller.open_chat("[tokens=4000] [rate=20]", stream=True) as answer,
+            redis.asyncio.from_url(node.url()) as client,
+        ):
+            assert answer.status == 200
+            await client.flushall()
+            own = RedisState(client)
+
+            async def is_held(own: RedisState = own, account_id: int = caller.account_id) -> bool:
+                return len(await own.open_leases(account_id)) == 1
+
+            await wait_until(is_held, "the lease to be taken again", timeout_s=10)
+            assert (await caller.at(gateways[1].url).chat()).status == 429
+
+
+async def test_counters_are_seeded_after_a_flush_though_postgres_does_not_take_it_at_first(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await is_open(caller)
+    failures = iter([ConnectionError("away"), asyncpg.CannotConnectNowError("it is starting")])
+
+    async def fail_twice(*args: Any) -> None:
+        for failure in failures:
+            raise failure
+        await raise_epochs(*args)
+
+    async def epoch() -> int:
+        return int(await pool.fetchval("SELECT epoch FROM accounts WHERE id = $1", caller.account_id))
+
+    before = await epoch()
+    monkeypatch.setattr(note_redis_runs, "raise_epochs", fail_twice)
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        await client.flushall()
+        assert await is_open(caller)
+
+        async def is_raised() -> bool:
+            return await epoch() > before
+
+        await wait_until(is_raised, "counters to be seeded again", timeout_s=40)
 
 
 async def test_a_call_that_ends_while_its_counters_are_seeded_takes_no_lease_and_holds_up_no_other(

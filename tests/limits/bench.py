@@ -77,6 +77,9 @@ class PlainScripts:
     async def command(self, *args: Argument) -> Any:
         return self.client.execute_command(*args)
 
+    def keys_of_primaries(self, prefix: str) -> list[str]:
+        return [prefix]
+
     async def open(self) -> None: ...
 
     async def close(self) -> None:

@@ -248,6 +248,21 @@ async def test_accounts_are_spread_over_the_primaries(cluster: ValkeyCluster, in
     assert [await bench.left(limit) for bench in benches] == [9] * 30
 
 
+async def test_each_primary_of_a_cluster_has_a_key_that_stays_its_own(cluster: ValkeyCluster) -> None:
+    scripts = connect(cluster.url, SCRIPTS, timeout_s=1)
+    assert isinstance(scripts, ClusterScripts)
+    assert scripts.keys_of_primaries("lm2-mark") == []
+    await scripts.open()
+
+    keys = scripts.keys_of_primaries("lm2-mark")
+    await scripts._learn()
+
+    assert {cluster.owner_of(key) for key in keys} == set(cluster.nodes)
+    assert len(keys) == len(cluster.nodes)
+    assert scripts.keys_of_primaries("lm2-mark") == keys
+    await scripts.close()
+
+
 async def test_the_doctor_finds_the_primaries_of_a_cluster_and_those_without_a_replica(cluster: ValkeyCluster) -> None:
     found = Findings("redis")
     await check_redis(found, RedisSettings(url=SecretStr(cluster.url)))

@@ -22,16 +22,12 @@ KEEP_S: Final = 300.0
 class WorkerCount:
     """`number` is None until Redis has said it."""
 
-    def __init__(
-        self, counters: Counters, state: Callable[[], WorkerState], data_lost: Callable[[], None] = lambda: None
-    ) -> None:
-        """`state`: this worker's own; `data_lost` is called when Redis has forgotten what this worker said."""
+    def __init__(self, counters: Counters, state: Callable[[], WorkerState]) -> None:
+        """`state`: this worker's own."""
         self._counters = counters
         self._state = state
-        self._data_lost = data_lost
         self._name = uuid4().hex
         self._seen: deque[tuple[float, int]] = deque()
-        self._said_at: float | None = None
 
     @property
     def number(self) -> int | None:
@@ -53,12 +49,8 @@ class WorkerCount:
 
     async def beat(self) -> None:
         """Once. Raises RedisUnavailable."""
-        said = await say_state(self._counters, self._name, self._state(), LIVES_MS)
+        workers = await say_state(self._counters, self._name, self._state(), LIVES_MS)
         now_s = monotonic()
-        # Other workers forget one that says nothing for LIVES_MS.
-        if said.is_new and self._said_at is not None and now_s - self._said_at < LIVES_MS / 2000:
-            self._data_lost()
-        self._said_at = now_s
-        self._seen.append((now_s, said.workers))
+        self._seen.append((now_s, workers))
         while now_s - self._seen[0][0] > KEEP_S:
             self._seen.popleft()

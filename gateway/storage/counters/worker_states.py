@@ -17,23 +17,15 @@ class WorkerState(NamedTuple):
     rows_wait_ms: int
 
 
-class Said(NamedTuple):
-    """How many workers said something lately, with this one; and whether Redis did not know this one."""
-
-    workers: int
-    is_new: bool
-
-
-async def say_state(counters: Counters, name: str, state: WorkerState, lives_ms: int) -> Said:
-    """Of one worker; lately is within `lives_ms`, by Redis's clock. Raises RedisUnavailable."""
+async def say_state(counters: Counters, name: str, state: WorkerState, lives_ms: int) -> int:
+    """Of one worker. How many said something within `lives_ms`, by Redis's clock. Raises RedisUnavailable."""
     now_ms, command = await counters.now_ms(), counters.command
     await command("ZADD", WORKERS, now_ms, name)
     if gone := await command("ZRANGE", WORKERS, "-inf", now_ms - lives_ms, "BYSCORE"):
         await command("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - lives_ms)
         await command("HDEL", STATES, *gone)
-    workers = int(await command("ZCARD", WORKERS))
-    # Last: where anything fails after it, nobody would hear that the name was new.
-    return Said(workers, await command("HSET", STATES, name, "{} {}".format(*state)) == 1)
+    await command("HSET", STATES, name, "{} {}".format(*state))
+    return int(await command("ZCARD", WORKERS))
 
 
 async def end_state(counters: Counters, name: str, state: WorkerState) -> None:

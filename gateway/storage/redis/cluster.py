@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 LEARN_S: Final = 10.0
 LEARN_PAUSE_S: Final = 1.0
 MAX_REDIRECTS: Final = 5
+# For a key at each primary: a hundred of them take some five hundred.
+MAX_KEYS_TRIED: Final = 2_000
 # To a primary, with the keys that it serves; to a node that is only asked for the map: None.
 NewLink = Callable[[Address, Callable[[str], bool] | None], RedisLink]
 
@@ -48,6 +50,17 @@ class ClusterScripts:
         if self._task is not None:
             await end_tasks([self._task])
         await asyncio.gather(*(link.close() for link in self._links.values()))
+
+    def keys_of_primaries(self, prefix: str) -> list[str]:
+        """But for primaries with hardly any slots, as when these begin or end to be moved."""
+        primaries, found = len(set(self._owners.values())), dict[Address, str]()
+        for n in range(MAX_KEYS_TRIED):
+            if len(found) == primaries:
+                break
+            key = f"{prefix}{n}"
+            if (owner := self._owners.get(key_slot(key.encode()))) is not None:
+                found.setdefault(owner, key)
+        return list(found.values())
 
     async def run(self, script: Script, key: str, *args: Argument) -> Any:
         return await self._at_owner(key, lambda link, asking: link.run(script, key, *args, asking=asking))

@@ -81,6 +81,10 @@ class Scripts(Protocol):
         """Ends the connection; what was not answered fails as RedisUnavailable."""
         ...
 
+    def keys_of_primaries(self, prefix: str) -> list[str]:
+        """A key at each primary, the same ones as long as slots stay where they are. All begin with `prefix`."""
+        ...
+
     @property
     def is_connected(self) -> bool:
         """Whether a call would be sent now."""
@@ -123,6 +127,9 @@ class RedisLink:
     async def close(self) -> None:
         if self._task is not None:
             await end_tasks([self._task], again_s=CANCEL_AGAIN_S)
+
+    def keys_of_primaries(self, prefix: str) -> list[str]:
+        return [prefix]
 
     async def run(self, script: Script, key: str, *args: Argument, asking: bool = False) -> Any:
         try:
