@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from coverage import Coverage
-from coverage.exceptions import CoverageException
+from coverage.exceptions import CoverageException, CoverageWarning
 
 from admin_api.cli.completion import completion_script
 from gateway.domain.ids import milliseconds_of
@@ -103,7 +103,7 @@ def test_a_test_process_that_waits_for_a_thread_is_measured_before_it_ends(tmp_p
 
 def is_written(data: Path, function: Callable[..., Any]) -> bool:
     """Also while a process writes its file, which is there before its lines are."""
-    with suppress(CoverageException):
+    with suppress(CoverageException, CoverageWarning):
         return bool(lines_of(data, function) & body(function))
     return False
 
