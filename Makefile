@@ -3,7 +3,7 @@
 # .venv-* and .demo.
 
 VENV := .venv
-TLS_SERVERS := .venv-tls-servers
+DEBIAN_SERVERS := .venv-debian-servers
 BIN := $(VENV)/bin
 LOCKS := deploy/embedded
 IMAGE_LOCKS := deploy/requirements.lock deploy/image/sbom-requirements.lock
@@ -30,7 +30,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test coverage compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules rule-mutants monitoring-tools dashboards \
-	endings usage-bench chaos distributed operations rolling tls audit upgrade ledger-cpu loadtest soak memory \
+	endings usage-bench chaos distributed operations rolling tls test-debian audit upgrade ledger-cpu loadtest soak memory \
 	clickhouse chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
 help:
@@ -212,19 +212,29 @@ $(VENV)-audit/installed: $(LOCKS)/audit-requirements.lock
 		|| { echo "$(NO_PACKAGES)" >&2; exit 1; }
 	@touch $@
 
+ON_DEBIANS = LITEMAAS_PG_BIN=$$(echo $(CURDIR)/$(DEBIAN_SERVERS)/usr/lib/postgresql/*/bin) \
+	LITEMAAS_VALKEY_SERVER=$(CURDIR)/$(DEBIAN_SERVERS)/redis-server
+
 # TLS with a Postgres and a Redis that speak it themselves: Debian's, unpacked and not installed.
-tls: litellm $(TLS_SERVERS)/unpacked
-	LITEMAAS_TEST_SERVERS_SPEAK_TLS=1 LITEMAAS_PG_BIN=$$(echo $(CURDIR)/$(TLS_SERVERS)/usr/lib/postgresql/*/bin) \
-		LITEMAAS_VALKEY_SERVER=$(CURDIR)/$(TLS_SERVERS)/redis-server \
-		$(BIN)/python -m pytest tests/end_to_end/test_private_ca.py
+tls: litellm $(DEBIAN_SERVERS)/unpacked
+	LITEMAAS_TEST_SERVERS_SPEAK_TLS=1 $(ON_DEBIANS) $(BIN)/python -m pytest tests/end_to_end/test_private_ca.py
+
+# The tests of all that speaks with Postgres and Redis, on Debian's: those of Debian 12 are the oldest that are promised.
+# But for those of the compose file's own Valkey.
+test-debian: litellm $(DEBIAN_SERVERS)/unpacked
+	@PATH=$$PATH:/sbin ldconfig -p | grep -q 'libpq\.so\.5' || { echo "make test-debian needs libpq5: apt-get install libpq5" >&2; exit 1; }
+	@$(ON_DEBIANS); "$$LITEMAAS_PG_BIN"/postgres --version && "$$LITEMAAS_VALKEY_SERVER" --version
+	$(ON_DEBIANS) $(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder tests/integration \
+		tests/limits tests/functional --ignore tests/integration/test_valkey_of_compose.py --ignore tests/functional/test_redis_user.py)
 
 # Debian names Postgres's package by its version. What Redis's program does is by its name.
-$(TLS_SERVERS)/unpacked:
-	@rm -rf $(TLS_SERVERS) && mkdir -p $(TLS_SERVERS) && cd $(TLS_SERVERS) \
+$(DEBIAN_SERVERS)/unpacked:
+	@rm -rf $(DEBIAN_SERVERS) && mkdir -p $(DEBIAN_SERVERS) && cd $(DEBIAN_SERVERS) \
 		&& { postgres=$$(apt-cache depends postgresql | sed -n 's/.*Depends: \(postgresql-[0-9]*\)$$/\1/p') && test -n "$$postgres" \
-		&& apt-get download -q $$postgres redis-tools liblzf1 libjemalloc2 && for one in *.deb; do dpkg-deb -x $$one .; done; } \
-		|| { echo "Postgres and Redis could not be unpacked: make tls needs Debian's apt and its package lists." >&2; exit 1; }
-	@cd $(TLS_SERVERS) && rm -f *.deb && ln -sf redis-check-rdb usr/bin/redis-server \
+		&& apt-get download -q $$postgres postgresql-client-$${postgres#postgresql-} redis-tools liblzf1 libjemalloc2 \
+		&& for one in *.deb; do dpkg-deb -x $$one .; done; } \
+		|| { echo "Postgres and Redis could not be unpacked: this needs Debian's apt and its package lists." >&2; exit 1; }
+	@cd $(DEBIAN_SERVERS) && rm -f *.deb && ln -sf redis-check-rdb usr/bin/redis-server \
 		&& printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' "$$(echo $$PWD/usr/lib/*-linux-gnu)" $$PWD/usr/bin/redis-server \
 		> redis-server && chmod +x redis-server && touch unpacked
 

@@ -3,6 +3,8 @@
 import re
 from typing import Any, Final
 
+import redis
+
 from deploy.embedded.programs import ROOT
 
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
@@ -16,9 +18,16 @@ def of_start_script() -> list[str]:
     return re.findall(r"^user default on >\S+ (.+)$", script, re.MULTILINE)[0].split()
 
 
-def denied(stats: dict[str, Any]) -> int:
-    """By INFO stats: commands, keys and channels that a user was denied."""
-    return sum(int(stats[f"acl_access_denied_{what}"]) for what in ("cmd", "key", "channel"))
+def known_to(version: str, rights: list[str]) -> list[str]:
+    """As the page says: Redis before 7.2 does not know one of them."""
+    of_one, of_two = (int(number) for number in version.split(".")[:2])
+    return [right for right in rights if right != "+client|setinfo" or (of_one, of_two) >= (7, 2)]
+
+
+def denied(client: redis.Redis) -> int:
+    """How often a user was denied a command, a key or a channel."""
+    said: dict[str, dict[str, int]] = client.info("errorstats")
+    return said.get("errorstat_NOPERM", {}).get("count", 0)
 
 
 def used(command_stats: dict[str, Any]) -> set[str]:

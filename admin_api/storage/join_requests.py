@@ -34,12 +34,13 @@ async def insert_request(executor: "Executor", *, team_id: int, user_id: int, re
     return request_id
 
 
-# Of people who are active and have not become members in another way.
+# Of people who are active and have not become members in another way: looked up for each request, which OFFSET has
+# Postgres 15 do, too. It would read all members of the team.
 _OPEN: Final = """
 SELECT r.id, r.account_id AS team_id, a.name AS team, r.user_id, u.email, u.name, r.reason, r.created_at
 FROM team_join_requests r JOIN accounts a ON a.id = r.account_id JOIN users u ON u.id = r.user_id
 WHERE a.archived_at IS NULL AND u.status = 'active'
-  AND NOT EXISTS (SELECT FROM team_members m WHERE m.account_id = r.account_id AND m.user_id = r.user_id)
+  AND NOT EXISTS (SELECT FROM team_members m WHERE m.account_id = r.account_id AND m.user_id = r.user_id OFFSET 0)
 """
 
 FIND: Final = f"""

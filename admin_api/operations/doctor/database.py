@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.domain.keys import Peppers
     from gateway.storage.postgres import Connection
 
-OLDEST_VERSION: Final = 14
+OLDEST_VERSION: Final = 15
 MIN_DIFFERENT_BYTES: Final = 8
 MAX_SECRETS: Final = 1000
 MAX_FAULTS: Final = 5
