@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -81,15 +81,20 @@ class ValkeyCluster:
         for primary, replica in zip(self.nodes, self.replicas, strict=False):
             replica.start()
             self._follow(replica, primary)
-        # Before all have heard of a replica, they do not vote for it.
-        for node in (*self.nodes, *self.replicas) if self.replicas else ():
-            self._wait(lambda node=node: self._knows_replicas(node))  # type: ignore[misc]
+        self._wait_until_known(self.replicas)
         return self
 
+    def _wait_until_known(self, replicas: Sequence[Valkey]) -> None:
+        """Nodes do not vote for a replica, nor hear it, before they have heard of it."""
+        for node in (*self.nodes, *replicas):
+            self._wait(lambda node=node: self._replicas_known_to(node) >= {one.port for one in replicas})  # type: ignore[misc]
+
     @staticmethod
-    def _knows_replicas(node: Valkey) -> bool:
+    def _replicas_known_to(node: Valkey) -> set[int]:
+        """By their ports."""
         with redis.Redis.from_url(node.url()) as client:
-            return all(len(owners) > 1 for _, _, *owners in _say(client, "SLOTS", NEVER_DECODE=True))
+            ranges = _say(client, "SLOTS", NEVER_DECODE=True)
+        return {replica[1] for _, _, _, *replicas in ranges for replica in replicas}
 
     def owner_of(self, key: str) -> Valkey:
         """The node that has the key now, as the first that answers knows."""
@@ -119,9 +124,10 @@ class ValkeyCluster:
 
     @contextmanager
     def replica_of(self, primary: Valkey) -> Iterator[Valkey]:
-        """One more node, for a while; it has all that the primary has when this returns."""
+        """One more node, for a while; it has all that the primary has, and all know of it, when this returns."""
         with self._node("replica") as node:
             self._follow(node, primary)
+            self._wait_until_known([node])
             yield node
 
     def _follow(self, node: Valkey, primary: Valkey) -> None:

@@ -4,8 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from secrets import SystemRandom
 from uuid import uuid4
@@ -15,6 +14,7 @@ import asyncpg
 import redis.asyncio
 from accounting import wait_for
 from callers import Caller
+from held_up_rows import rows_held_up
 
 from chaos.counts import Line, UpstreamRecord, compare, reap_now, settle_down
 from chaos.load import Load
@@ -97,17 +97,6 @@ class Run:
         self.caller = self.caller.at(self.site.workers.url)
 
 
-@asynccontextmanager
-async def held_up(site: Site) -> AsyncIterator[None]:
-    """Postgres is up but accepts no rows."""
-    lock = await asyncpg.connect(site.postgres.url(OWNER))
-    await lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
-    try:
-        yield
-    finally:
-        await lock.close()
-
-
 async def nothing(run: Run) -> None:
     """No fault: the baseline."""
     await asyncio.sleep(1)
@@ -125,7 +114,7 @@ async def kill_workers(run: Run) -> None:
 
 async def kill_workers_while_postgres_is_held_up(run: Run) -> None:
     """Every row is in a journal alone when its worker dies."""
-    async with held_up(run.site):
+    async with rows_held_up(run.site.postgres.url(OWNER)):
         await asyncio.sleep(1)
         run.site.kill_worker()
         await asyncio.sleep(0.3)
@@ -213,7 +202,7 @@ async def journal_replayed_twice(run: Run) -> None:
     """Copies of journals, as a backup or a volume that was copied has them, turn up in the folder."""
     run.line.rounds = 2
     place = run.site.folder / f"copies-{uuid4().hex[:6]}"
-    async with held_up(run.site):
+    async with rows_held_up(run.site.postgres.url(OWNER)):
         await asyncio.sleep(1)
         copied = await asyncio.to_thread(copy_segments, run.site, place)
     assert copied > 1000
@@ -231,7 +220,7 @@ async def journal_replayed_twice(run: Run) -> None:
 
 async def reaper_and_replay_race(run: Run) -> None:
     """All workers die; their journals come back at the very moment their leases are reaped."""
-    async with held_up(run.site), redis.asyncio.from_url(run.site.valkey.url()) as client:
+    async with rows_held_up(run.site.postgres.url(OWNER)), redis.asyncio.from_url(run.site.valkey.url()) as client:
         # No settlement gets through either, so that every lease is open and every row in a journal.
         await client.client_pause(1500)
         await asyncio.sleep(0.8)

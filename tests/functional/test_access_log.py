@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 import pytest
 from callers import CHAT, Caller, MakeCaller, chat_body, send_raw
 from gateways import Backends, GatewayThread, Ledger, StartGateway, wait_until
+from held_up_rows import rows_held_up
 from realtime_sessions import MODEL, open_realtime
 from workers import Workers
 
@@ -214,25 +214,22 @@ async def test_no_text_of_a_caller_is_logged(
         planted.append(f"{SECRET}{len(planted)}-")
         return planted[-1]
 
-    # Keeps the rows in the journal.
-    ledger_lock = await asyncpg.connect(backends.database.owner_url)
-    await ledger_lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
     calls = _http_calls(caller, secret)
-    for path, method, headers, body in calls:
-        with suppress(OSError):
-            await asyncio.to_thread(send_raw, workers.program.port, method, path, headers, body)
-    await _ask_over_sockets(caller, secret)
-    for junk in _junk(secret):
-        await asyncio.to_thread(_send, workers.program.port, junk)
-    last = await caller.chat("The last [tokens=1]")
-    assert last.status == 200
+    async with rows_held_up(backends.database.owner_url):
+        for path, method, headers, body in calls:
+            with suppress(OSError):
+                await asyncio.to_thread(send_raw, workers.program.port, method, path, headers, body)
+        await _ask_over_sockets(caller, secret)
+        for junk in _junk(secret):
+            await asyncio.to_thread(_send, workers.program.port, junk)
+        last = await caller.chat("The last [tokens=1]")
+        assert last.status == 200
 
-    async def is_in_a_journal() -> bool:
-        return any(last.request_id.encode() in text for text in _files(tmp_path / "state").values())
+        async def is_in_a_journal() -> bool:
+            return any(last.request_id.encode() in text for text in _files(tmp_path / "state").values())
 
-    await wait_until(is_in_a_journal, "the last call in a journal")
-    journals = {file: text for file, text in _files(tmp_path / "state").items() if text}
-    await ledger_lock.close()
+        await wait_until(is_in_a_journal, "the last call in a journal")
+        journals = {file: text for file, text in _files(tmp_path / "state").items() if text}
     workers.program.stop()
 
     written = _files(tmp_path) | journals

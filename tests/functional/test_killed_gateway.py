@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 import pytest
 import redis.asyncio
 from callers import Caller, make_caller
 from gateways import PEPPERS, RedisState, wait_until
+from held_up_rows import rows_held_up
 from realtime_sessions import MODEL, RealtimeSession
 
 from deploy.embedded.processes import free_port
@@ -84,18 +84,16 @@ async def test_a_killed_gateway_frees_its_slots_and_its_adopted_journal_replaces
     async with redis.asyncio.from_url(valkey.url()) as client:
         redis_state = RedisState(client)
         await wait_until(lambda: _has_leases(redis_state, caller, STREAMS), "all streams to be open")
-        ledger_lock = await asyncpg.connect(backends.database.owner_url)
-        await ledger_lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
-        await client.client_pause(4000)
-        assert set(await asyncio.gather(*ending)) == {"whole"}
-        await asyncio.sleep(0.2)
-        assert not session.socket.closed
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        await asyncio.gather(*streams)
-        journal = tmp_path / "killed" / "journal"
-        shutil.move(journal, tmp_path / "found later")
-        await ledger_lock.close()
+        async with rows_held_up(backends.database.owner_url):
+            await client.client_pause(4000)
+            assert set(await asyncio.gather(*ending)) == {"whole"}
+            await asyncio.sleep(0.2)
+            assert not session.socket.closed
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            await asyncio.gather(*streams)
+            journal = tmp_path / "killed" / "journal"
+            shutil.move(journal, tmp_path / "found later")
         await client.ping()
         assert len(await redis_state.open_leases(caller.account_id)) == STREAMS
 

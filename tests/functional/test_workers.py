@@ -12,12 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 import httpx2
 import pytest
 from callers import Caller, make_caller
 from factories import ADMIN
 from gateways import Backends, Ledger, RedisState, wait_until
+from held_up_rows import rows_held_up
 from workers import Workers, ask, call_each
 
 from admin_api.open_files import open_files_allowed
@@ -226,15 +226,11 @@ async def test_rows_of_a_killed_worker_are_written_once_by_its_successor(
     old = workers.pids
     with workers.connections() as connections:
         # Postgres accepts no rows in between: they are only in the journal.
-        lock = await asyncpg.connect(backends.database.owner_url)
-        await lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
-        try:
+        async with rows_held_up(backends.database.owner_url):
             victim, connection = next(iter(connections.items()))
             answers = [await asyncio.to_thread(ask, connection, caller) for _ in range(5)]
             await redis_state.wait_until_settled(caller.account_id)
             os.kill(victim, signal.SIGKILL)
-        finally:
-            await lock.close()
 
     async def is_replaced() -> bool:
         return len(workers.pids) == 2 and victim not in workers.pids

@@ -12,7 +12,9 @@ from accounting import read_rows
 from callers import Caller
 from end_to_end.asking import CHAT, asked, opened
 from gateways import wait_until
+from held_up_rows import rows_held_up
 
+from deploy.embedded.postgres import OWNER
 from upgrade.calls import Calls
 from upgrade.people import People
 from upgrade.release import VERSION, names_that_are_gone
@@ -124,7 +126,7 @@ class Run:
         """A gateway is killed with rows in its journal alone and a call under way; its successor adopts them."""
         program = await self.site.take_out(number)
         left = self.left.at(program.url)
-        async with self.site.held_up():
+        async with rows_held_up(self.site.postgres.url(OWNER)):
             for n in range(LEFT):
                 answer = await asked(left, CHAT, f"Hello [tokens=2] [mark=left.{self.killed}.{n}]")
                 self.left_ids.add(answer.request_id)

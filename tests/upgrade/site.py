@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import asyncpg
 from admin_client import TOKEN
 from balancer import Balancer
 from gateways import PEPPERS, SECRET_KEYS, wait_until
@@ -158,16 +157,6 @@ class Site:
         await wait_until(self.admin_balancer.has_all, "the load balancer to see it", timeout_s=END_S)
         self.admin_balancer.remove(old)
         await end(old)
-
-    @asynccontextmanager
-    async def held_up(self) -> AsyncIterator[None]:
-        """Postgres is up but accepts no rows."""
-        lock = await asyncpg.connect(self.postgres.url(OWNER))
-        await lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
-        try:
-            yield
-        finally:
-            await lock.close()
 
 
 async def kill(program: Program) -> None:
