@@ -28,6 +28,16 @@ UNAVAILABLE = (
     asyncpg.InternalClientError,
 )
 
+# The connection ended; another one may be fine, if Postgres is there.
+BROKEN = (
+    ConnectionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
 
 def was_refused(error: BaseException) -> bool:
     """Whether Postgres itself said no, so that the transaction was not carried out. It may have been where

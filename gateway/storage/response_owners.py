@@ -16,6 +16,7 @@ import structlog
 
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.failures import POSTGRES_FAILED, cause_of
+from gateway.storage.reads import read_again
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed, Scripts
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class ResponseOwners:
         in_postgres: dict[UUID, StoredResponse] = {}
         if unknown := [id_hash for id_hash in left if id_hash not in named]:
             async with asyncio.timeout(SELECT_S), self._selects:
-                records = await self._pool.fetch(SELECT_OWNERS, unknown, account_id)
+                records = await read_again(lambda: self._pool.fetch(SELECT_OWNERS, unknown, account_id))
             in_postgres = {r["id_hash"]: StoredResponse(r["model_id"], r["total_tokens"]) for r in records}
             self._on_look_up("postgres", len(in_postgres))
         for id_hash, one in (named | in_postgres).items():

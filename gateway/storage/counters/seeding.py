@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -14,6 +15,7 @@ from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger.rows import InLedger, find_counted, find_rows
 from gateway.storage.ledger.sums import WindowSum, sum_windows
 from gateway.storage.postgres import Pool
+from gateway.storage.reads import read_again
 from gateway.storage.redis.link import RedisUnavailable
 
 log = structlog.get_logger(__name__)
@@ -68,7 +70,7 @@ class Seeder:
             await self._counters.keep_ended(account_id, KEEP_MS)
             await self._await_rows()
             try:
-                totals, known = await self._sum_and_settle(account_id, queries)
+                totals, known = await read_again(partial(self._sum_and_settle, account_id, queries))
             except POSTGRES_FAILED as exc:
                 raise RedisUnavailable("counters are lost and the ledger does not answer") from exc
         reported = dict(zip(windows, totals, strict=True))
