@@ -222,13 +222,13 @@ tls: litellm $(DEBIAN_SERVERS)/unpacked
 # The tests of all that speaks with Postgres and Redis, on Debian's: those of Debian 12 are the oldest that are promised.
 # But for those of the compose file's own Valkey.
 test-debian: litellm $(DEBIAN_SERVERS)/unpacked
-	@PATH=$$PATH:/sbin ldconfig -p | grep -q 'libpq\.so\.5' || { echo "make test-debian needs libpq5: apt-get install libpq5" >&2; exit 1; }
 	@$(ON_DEBIANS); "$$LITEMAAS_PG_BIN"/postgres --version && "$$LITEMAAS_VALKEY_SERVER" --version
 	$(ON_DEBIANS) $(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder tests/integration \
 		tests/limits tests/functional --ignore tests/integration/test_valkey_of_compose.py --ignore tests/functional/test_redis_user.py)
 
 # Debian names Postgres's package by its version. What Redis's program does is by its name.
 $(DEBIAN_SERVERS)/unpacked:
+	@PATH=$$PATH:/sbin ldconfig -p | grep -q 'libpq\.so\.5' || { echo "Debian's Postgres needs libpq5: apt-get install libpq5" >&2; exit 1; }
 	@rm -rf $(DEBIAN_SERVERS) && mkdir -p $(DEBIAN_SERVERS) && cd $(DEBIAN_SERVERS) \
 		&& { postgres=$$(apt-cache depends postgresql | sed -n 's/.*Depends: \(postgresql-[0-9]*\)$$/\1/p') && test -n "$$postgres" \
 		&& apt-get download -q $$postgres postgresql-client-$${postgres#postgresql-} redis-tools liblzf1 libjemalloc2 \

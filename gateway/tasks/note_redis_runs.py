@@ -10,7 +10,7 @@ import structlog
 
 from gateway.storage.counters.epochs import raise_epochs, record_redis_run
 from gateway.storage.counters.scripts import HASH_NAME, Counters
-from gateway.storage.counters.settling import settle_down
+from gateway.storage.counters.settling import KEEP_ENDED_MS, settle_down
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.redis import link
 from gateway.web.background import Background
@@ -24,6 +24,8 @@ AGAIN_S: Final = 1.0
 SEED_AGAIN: Final = "seed-again"
 # Then the check of counters has come, which puts them right.
 SEED_AGAIN_FOR_S: Final = 300.0
+# Longer than calls are kept that end: what was kept for a try that failed goes before the next one.
+PAUSE_S: Final = KEEP_ENDED_MS / 1000 + 3.0
 # All workers find that data were lost, each at its next beat.
 LOSS_MS: Final = 10_000
 
@@ -45,6 +47,11 @@ class RedisRuns:
         self._background = background
         self._raise_epochs = raise_epochs
         self._redis_is_back = redis_is_back
+        self._claimed_until = 0.0
+        # How often seeding was asked for since it began, which one task does.
+        self._wanted = 0
+        self._is_seeding = False
+        self._seed_until = 0.0
 
     async def connected(self, run_id: str, serves: Callable[[str], bool]) -> None:
         """Tried again until Postgres has taken it."""
@@ -71,20 +78,29 @@ class RedisRuns:
         self._background.start(self._seed_after_loss(), SEED_AGAIN)
 
     async def _seed_after_loss(self) -> None:
-        if await self._claim_seeding():
-            await self._seed_again()
+        until = monotonic() + SEED_AGAIN_FOR_S
+        # One worker does it for all. It sees further losses itself, as of another node of a cluster.
+        while monotonic() >= self._claimed_until:
+            if await self._claim_seeding() is False or monotonic() > until:
+                return
+            await asyncio.sleep(AGAIN_S)
+        await self._seed_again()
 
     async def _seed_after_new_run(self) -> None:
         # So that nobody does it who finds data lost.
         await self._claim_seeding()
         await self._seed_again()
 
-    async def _claim_seeding(self) -> bool:
+    async def _claim_seeding(self) -> bool | None:
+        """False: another worker has claimed it; None: Redis does not say."""
         try:
-            return await self._counters.claim_round(SEED_AGAIN, LOSS_MS)
+            is_claimed = await self._counters.claim_round(SEED_AGAIN, LOSS_MS)
         except (link.RedisUnavailable, link.ScriptFailed) as exc:
-            log.warning("counters_not_seeded_again", cause=str(exc))
-            return False
+            log.warning("seeding_not_claimed", cause=str(exc))
+            return None
+        if is_claimed:
+            self._claimed_until = monotonic() + LOSS_MS / 1000
+        return is_claimed
 
     async def settle_down(self) -> list[int] | None:
         """All accounts that had calls lately, once their counters can be seeded exactly. None: not without Redis, or
@@ -100,18 +116,35 @@ class RedisRuns:
 
     async def _seed_again(self) -> None:
         """Counters that were seeded at once may miss calls whose rows other gateways had not written yet."""
-        until = monotonic() + SEED_AGAIN_FOR_S
-        while monotonic() < until:
-            # For gateways to name their accounts in a Redis that was emptied.
-            await asyncio.sleep(AGAIN_S)
-            if (accounts := await self.settle_down()) is None:
-                continue
-            try:
-                await raise_epochs(self._pool, accounts)
-            except POSTGRES_FAILED as exc:
-                log.warning("counters_not_seeded_again", cause=str(exc))
-            else:
-                return
+        self._wanted += 1
+        self._seed_until = monotonic() + SEED_AGAIN_FOR_S
+        if self._is_seeding:
+            return
+        self._is_seeding = True
+        try:
+            done = 0
+            while done < self._wanted and monotonic() < self._seed_until:
+                # For gateways to name their accounts in a Redis that was emptied.
+                await asyncio.sleep(AGAIN_S)
+                wanted = self._wanted
+                if await self._raise_settled():
+                    done = wanted
+                else:
+                    await asyncio.sleep(PAUSE_S)
+        finally:
+            self._is_seeding = False
+            self._wanted = 0
+
+    async def _raise_settled(self) -> bool:
+        """Whether the counters of all accounts will be seeded once more, and exactly."""
+        if (accounts := await self.settle_down()) is None:
+            return False
+        try:
+            await raise_epochs(self._pool, accounts)
+        except POSTGRES_FAILED as exc:
+            log.warning("counters_not_seeded_again", cause=str(exc))
+            return False
+        return True
 
     async def _connected_later(self, run_id: str, serves: Callable[[str], bool]) -> None:
         await asyncio.sleep(1)

@@ -10,6 +10,7 @@ from callers import Caller, MakeCaller, Response
 from gateways import Backends, GatewayThread, wait_until
 
 from deploy.embedded.postgres import SUPERUSER, Postgres
+from gateway.storage import response_owners
 from gateway.storage.response_owners import KEY, hash_of
 
 END_WAITING = """
@@ -56,8 +57,9 @@ async def test_counters_are_seeded_though_connections_break(caller: Caller, supe
 
 
 async def test_the_owner_of_a_response_is_found_though_a_connection_breaks(
-    make: MakeCaller, gateway: GatewayThread, backends: Backends, superuser_url: str
+    make: MakeCaller, gateway: GatewayThread, backends: Backends, superuser_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(response_owners, "SELECT_S", 30.0)
     caller = await make()
     first = (await respond(caller)).json["id"]
 

@@ -166,6 +166,14 @@ async def test_counters_are_seeded_after_a_flush_though_postgres_does_not_take_i
     caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await is_open(caller)
+
+    async def have_seeded() -> bool:
+        """After the start, which met a new Redis."""
+        tasks = [task for gateway in gateways for task in gateway.apps[0].worker.background._tasks]
+        return all(task.get_name() != note_redis_runs.SEED_AGAIN for task in tasks)
+
+    await wait_until(have_seeded, "the gateways to have seeded", timeout_s=30)
+    monkeypatch.setattr(note_redis_runs, "PAUSE_S", 0.5)
     failures = iter([ConnectionError("away"), asyncpg.CannotConnectNowError("it is starting")])
 
     async def fail_twice(*args: Any) -> None:

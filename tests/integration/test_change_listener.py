@@ -11,6 +11,7 @@ import pytest
 from conftest import Database
 
 from deploy.embedded.postgres import SUPERUSER, Postgres
+from gateway.storage import changes as storage_changes
 from gateway.storage.changes import DEAF_AFTER_S, HEARTBEAT_S, Changes, Listening
 from gateway.storage.postgres import Pool
 
@@ -116,3 +117,21 @@ async def test_a_recovered_postgres_is_found_within_a_second(pool: Pool, forgott
         await asyncio.sleep(HEARTBEAT_S * 3.2)
 
     assert tries >= 5
+
+
+async def test_that_postgres_takes_writes_again_is_said_once(
+    pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[None] = []
+    changes = Changes(pool, database.app_url, lambda *_: None, is_back=lambda: told.append(None))
+    for _ in range(2):
+        await changes._send_beat()
+    with monkeypatch.context() as patch:
+        patch.setattr(storage_changes, "NOTIFY_HEARTBEAT", "SELECT pg_notify($1, (1 / 0)::text)")
+        for _ in range(2):
+            await changes._send_beat()
+    assert told == []
+
+    for _ in range(2):
+        await changes._send_beat()
+    assert len(told) == 1

@@ -246,6 +246,32 @@ async def test_rows_in_a_write_when_the_writer_restarts_do_not_wait_for_another_
     assert set(await site.rows()) == ids(rows)
 
 
+async def test_a_postgres_that_is_back_while_a_try_hangs_is_tried_again_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_writer, "MIN_PAUSE_S", 3600.0)
+    monkeypatch.setattr(ledger_writer, "MAX_PAUSE_S", 3600.0)
+    writer, rows = site.writer(), some(3)
+    write, tries = writer._rows.write, 0
+
+    async def fail_late(*args: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            writer.postgres_is_back()
+            raise TimeoutError
+        return await write(*args)
+
+    monkeypatch.setattr(writer._rows, "write", fail_late)
+    writing = asyncio.create_task(writer.run())
+    writer.append(rows)
+    async with asyncio.timeout(10):
+        while writer.rows_waiting:
+            await asyncio.sleep(0.02)
+    writing.cancel()
+    assert set(await site.rows()) == ids(rows)
+
+
 async def test_unreadable_rows_are_reported_as_waiting_and_read_later(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,8 +39,10 @@ class DataMarks:
 
     async def _is_lost(self, key: str) -> bool:
         try:
-            before = await self._scripts.command("SET", key, 1, "PX", LIVES_MS, "GET")
-        except (RedisUnavailable, ScriptFailed):
+            # A node that hangs keeps no other from being looked at in time.
+            async with asyncio.timeout(LOOK_S):
+                before = await self._scripts.command("SET", key, 1, "PX", LIVES_MS, "GET")
+        except (RedisUnavailable, ScriptFailed, TimeoutError):
             # Said by the link.
             return False
         made_at, now_s = self._made_at.get(key), monotonic()

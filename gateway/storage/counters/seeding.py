@@ -66,11 +66,8 @@ class Seeder:
         totals: list[int] = []
         known: list[InLedger] = []
         if queries:
-            # Calls that end while the ledger is read are kept.
-            await self._counters.keep_ended(account_id, KEEP_MS)
-            await self._await_rows()
             try:
-                totals, known = await read_again(partial(self._sum_and_settle, account_id, queries))
+                totals, known = await read_again(partial(self._read_ledger, account_id, queries))
             except POSTGRES_FAILED as exc:
                 raise RedisUnavailable("counters are lost and the ledger does not answer") from exc
         reported = dict(zip(windows, totals, strict=True))
@@ -83,6 +80,13 @@ class Seeder:
         made = await self._counters.seed(account_id, entries, known)
         self._on_made(made)
         log.info("counters_seeded", account_id=account_id, asked=len(entries), made=made)
+
+    async def _read_ledger(self, account_id: int, queries: list[WindowSum]) -> tuple[list[int], list[InLedger]]:
+        """As _sum_and_settle. A connection may hang for longer than calls are kept before it breaks."""
+        # Calls that end while the ledger is read are kept.
+        await self._counters.keep_ended(account_id, KEEP_MS)
+        await self._await_rows()
+        return await self._sum_and_settle(account_id, queries)
 
     async def _await_rows(self) -> None:
         """Calls that ended here before this moment are in the ledger then, or Postgres is too slow to wait for."""

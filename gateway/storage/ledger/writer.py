@@ -164,6 +164,8 @@ class LedgerWriter:
         while True:
             await self._has_rows.wait()
             await self._pause(pause_s)
+            # Before the try: it may hang, and Postgres be back meanwhile.
+            self._is_back.clear()
             self._has_rows.clear()
             try:
                 await self.write_all()
@@ -176,7 +178,6 @@ class LedgerWriter:
             except POSTGRES_FAILED as exc:
                 self._on_event("batch_failed", 1)
                 self._is_postgres_there = False
-                self._is_back.clear()
                 self._has_rows.set()
                 log.warning("ledger_not_written", cause=cause_of(exc), rows_waiting=self.rows_waiting)
                 self.journal.record_error(f"Postgres: {cause_of(exc)}")
