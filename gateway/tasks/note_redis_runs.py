@@ -81,9 +81,11 @@ class RedisRuns:
         until = monotonic() + SEED_AGAIN_FOR_S
         # One worker does it for all. It sees further losses itself, as of another node of a cluster.
         while monotonic() >= self._claimed_until:
-            if await self._claim_seeding() is False or monotonic() > until:
+            is_claimed = await self._claim_seeding()
+            if is_claimed is False or monotonic() > until:
                 return
-            await asyncio.sleep(AGAIN_S)
+            if is_claimed is None:
+                await asyncio.sleep(AGAIN_S)
         await self._seed_again()
 
     async def _seed_after_new_run(self) -> None:
