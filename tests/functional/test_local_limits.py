@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from deploy.embedded.valkey import Valkey
 from deploy.embedded.valkey_cluster import ValkeyCluster
 from deploy.embedded.valkey_sentinel import ValkeySentinels
 from gateway.storage.counters.scripts import HASH_NAME
+from gateway.storage.redis.link import RedisUnavailable
 from gateway.worker import Worker
 
 LIMIT = 40
@@ -52,8 +54,16 @@ async def start_two(start_gateway: StartGateway, url: str, folder: Path) -> list
         )
         for n in range(2)
     ]
-    for gateway in gateways * 2:
-        await in_loop(gateway, gateway.apps[0].worker.worker_count.beat())
+    counts = [gateway.apps[0].worker.worker_count for gateway in gateways]
+
+    async def know_each_other() -> bool:
+        for gateway, one in zip(gateways, counts, strict=True):
+            # A machine under load may not answer within so short a time.
+            with suppress(RedisUnavailable):
+                await in_loop(gateway, one.beat())
+        return all(one.number == len(gateways) for one in counts)
+
+    await wait_until(know_each_other, "the gateways to know of each other")
     return gateways
 
 

@@ -122,16 +122,16 @@ async def test_a_recovered_postgres_is_found_within_a_second(pool: Pool, forgott
 async def test_that_postgres_takes_writes_again_is_said_once(
     pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[None] = []
-    changes = Changes(pool, database.app_url, lambda *_: None, is_back=lambda: told.append(None))
+    said: list[None] = []
+    changes = Changes(pool, database.app_url, lambda *_: None, is_back=lambda: said.append(None))
     for _ in range(2):
         await changes._send_beat()
     with monkeypatch.context() as patch:
         patch.setattr(storage_changes, "NOTIFY_HEARTBEAT", "SELECT pg_notify($1, (1 / 0)::text)")
         for _ in range(2):
             await changes._send_beat()
-    assert told == []
+    assert said == []
 
     for _ in range(2):
         await changes._send_beat()
-    assert len(told) == 1
+    assert len(said) == 1
