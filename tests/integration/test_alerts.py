@@ -189,8 +189,9 @@ async def test_a_lowered_limit_alerts_without_new_usage(pool: Pool) -> None:
 async def test_only_the_limit_in_force_alerts(pool: Pool) -> None:
     key = await make_key(pool)
     now = datetime.now(UTC)
-    await limit_key(pool, key, 100)
-    await limit_key(pool, key, 1000, expires_at=now + timedelta(hours=1), reason="a boost")
+    # Of a month's window this would be the next one in its last hour.
+    await limit_key(pool, key, 100, window="lifetime")
+    await limit_key(pool, key, 1000, window="lifetime", expires_at=now + timedelta(hours=1), reason="a boost")
     await use(pool, key, tokens=90)
     with_boost = await raise_alerts(pool, {80: None})
     # It expires, without a change of a row.
