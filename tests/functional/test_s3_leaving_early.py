@@ -173,13 +173,19 @@ async def test_s3_a_slow_upload_is_no_time_of_reasoning(
     make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger, start_gateway: StartGateway
 ) -> None:
     caller = await make(MODEL)
-    there, upload_s, mark = caller.at(start_gateway(read_on_s=0.0).url), 4, new_mark()
+    gateway, upload_s, mark = start_gateway(read_on_s=0.0), 4, new_mark()
+    there, bodies = caller.at(gateway.url), gateway.apps[0].worker.bodies
     fields = CHAT.fields(f"Think [tokens=950] [rate=60] [mark={mark}]", stream=True, **REASONS[CHAT])
 
     async def slowly() -> AsyncIterator[bytes]:
         yield b" "
+        # Its time begins when the gateway has met the request.
+        await wait_until(has_begun, "the upload to begin")
         await asyncio.sleep(upload_s)
         yield json.dumps(fields).encode()
+
+    async def has_begun() -> bool:
+        return bodies.held_bytes > 0
 
     headers = {"authorization": f"Bearer {there.key}", "content-type": "application/json"}
     async with there.http.post(there.url + CHAT.path, data=slowly(), headers=headers) as answer:
